@@ -1,0 +1,3 @@
+"""AgentSight: see what your AI agents say and do."""
+
+__version__ = "1.0.0"
