@@ -1,0 +1,235 @@
+"""What AgentSight knows, as plain frozen records. Times are microseconds since 1970, UTC; `id` is ours, `*_id` theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Role = Literal["write", "read", "owner", "member", "client"]
+
+ESCALATION_ACTIONS = ("fallback_to_human", "open_ticket", "ticket", "contact_human")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose data: an organization, and which of its agents."""
+
+    organization_id: int
+    agent_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    id: int
+    name: str
+    slug: str
+    timezone: str = "UTC"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    id: int
+    organization_id: int
+    name: str
+    slug: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def escalation_actions(self) -> frozenset[str]:
+        """Action names that mean: a human takes over."""
+        return frozenset(self.settings.get("escalation_actions", ESCALATION_ACTIONS))
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking: an API key (bound to one agent) or a signed-in person."""
+
+    scope: Scope
+    role: Role
+    agent: Agent | None = None  # of an API key
+    key_id: int | None = None
+    user_id: int | None = None
+    name: str = ""
+
+    @property
+    def can_write(self) -> bool:
+        return self.role in ("write", "owner", "member")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    id: int
+    agent_id: int
+    prefix: str  # `ags_` and eight digits: enough to recognise it, useless to anybody else
+    role: Literal["write", "read"]
+    created_us: int
+    last_used_us: int | None = None
+    expires_us: int | None = None
+    revoked_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    id: int
+    organization_id: int
+    email: str
+    role: Literal["owner", "member", "client"]
+    agent_ids: tuple[int, ...] = ()  # empty: every agent of the organization
+    has_password: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One thread, as the list shows it.
+
+    `is_opened`: its first word to us was that it had been opened, not used. `ended_us` is its last event, None before one.
+    `open_since_us` is the first customer message nobody has answered yet, `last_message` the place (time, seq) of the last message.
+    `described` are the places of the earliest and latest `conversation` event; `overrides` what people set by hand, which wins.
+    """
+
+    id: int
+    agent_id: int
+    conversation_id: str
+    started_us: int
+    ended_us: int | None = None
+    customer_id: str | None = None
+    customer_ip_address: str | None = None
+    country: str | None = None  # ISO 3166-1 alpha-2, from the address
+    device: str | None = None
+    source: str | None = None
+    language: str | None = None
+    name: str | None = None
+    environment: str | None = None  # None: nobody said; counts as development
+    is_used: bool = False
+    is_opened: bool = False
+    is_marked: bool = False
+    is_escalated: bool = False
+    deleted_us: int | None = None
+    message_count: int = 0
+    action_count: int = 0
+    error_count: int = 0
+    feedback_count: int = 0
+    sentiment: str | None = None  # of the latest customer feedback
+    open_since_us: int | None = None
+    last_message_us: int | None = None
+    last_message_seq: int = 0
+    described_us: int | None = None  # latest `conversation` event folded in; None: none yet
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def but(self, **changes: Any) -> Conversation:
+        """This conversation with some fields changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One stored event. `name` is an action's or button's name, a token usage's model; `detail` the rest of its fields."""
+
+    id: int
+    agent_id: int
+    conversation: int
+    event_id: str
+    kind: str
+    occurred_us: int
+    seq: int = 0
+    sender: str | None = None
+    content: str | None = None
+    name: str | None = None
+    duration_ms: float | None = None
+    error: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One file. `event` is the attachment event that brought it; `sha256` names its bytes in the blob store."""
+
+    id: int
+    agent_id: int
+    conversation: int
+    event: int
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    id: int
+    agent_id: int
+    conversation: int
+    event_id: str
+    sentiment: str
+    source: str
+    created_us: int
+    comment: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one event of a batch, in the batch's order."""
+
+    index: int
+    event_id: str | None
+    verdict: Literal["accepted", "duplicate", "rejected"]
+    row: int | None = None  # our id of the stored event
+    conversation: int | None = None
+    field: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A conversation with all that belongs to it; events in order, attachment events apart from their files."""
+
+    conversation: Conversation
+    events: tuple[Event, ...]
+    attachments: tuple[Attachment, ...]
+    feedbacks: tuple[Feedback, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A question to the conversation list: every field that is not None narrows it. Names are those of `wire.FILTERS`."""
+
+    conversation_id: str | None = None
+    customer_id: str | None = None
+    customer_id__icontains: str | None = None
+    name: str | None = None
+    language: str | None = None
+    device: str | None = None
+    source: str | None = None
+    country: str | None = None
+    customer_ip_address: str | None = None
+    environment: str | None = None
+    is_marked: bool | None = None
+    is_used: bool | None = None
+    include_deleted: bool = False
+    started_at_after: int | None = None  # microseconds, included
+    started_at_before: int | None = None
+    has_messages: bool | None = None
+    has_feedback: bool | None = None
+    message_contains: str | None = None
+    search: str | None = None
+    action_name: str | None = None
+    has_action: bool | None = None
+    has_error: bool | None = None
+    escalated: bool | None = None
+    feedback_sentiment: str | None = None
+    feedback_source: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a list. `total` is None where nobody asked for it; `following` says whether more come after."""
+
+    rows: tuple[Conversation, ...]
+    following: bool
+    total: int | None = None

@@ -1,0 +1,190 @@
+"""What core asks of storage. Every method but those that find a principal takes a scope or an agent first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
+
+from .model import (
+    Agent,
+    ApiKey,
+    Attachment,
+    Conversation,
+    Event,
+    Feedback,
+    Filter,
+    Organization,
+    Scope,
+    User,
+)
+
+T = TypeVar("T")
+
+
+class Timeline(Protocol):
+    """Events: appended once by id, read in order (time, seq, id)."""
+
+    def known(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Event]:
+        """Stored events among these ids."""
+
+    def next_ids(self, count: int) -> int:
+        """The first of `count` unused row ids."""
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Store events nobody has stored yet."""
+
+    def of(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Event]]:
+        """Whole timelines, each in order."""
+
+    def window(self, agent_id: int, conversation: int, *, before: int | None, after: int | None, limit: int) -> list[Event]:
+        """At most `limit` events of one timeline, in order, before or after the event with that row id."""
+
+    def messages_between(self, agent_id: int, conversation: int, first_us: int, last_us: int) -> list[Event]:
+        """The messages that decide the turns of that stretch: from the last agent message before it to the first after it."""
+
+    def find(self, scope: Scope, row: int) -> Event | None:
+        """One event by our id."""
+
+
+class Conversations(Protocol):
+    """Heads, filters, pages, feedback and attachment rows."""
+
+    def next_ids(self, count: int) -> int: ...
+
+    def live(self, agent_id: int, conversation_ids: Sequence[str]) -> dict[str, Conversation]:
+        """Live conversations by the caller's id."""
+
+    def get(self, scope: Scope, id: int, *, deleted: bool = False) -> Conversation | None:
+        """One conversation by our id; deleted ones only if asked for."""
+
+    def add(self, conversations: Sequence[Conversation]) -> None: ...
+
+    def change(self, conversations: Sequence[Conversation]) -> None:
+        """Write these heads over the stored ones."""
+
+    def page(
+        self,
+        scope: Scope,
+        where: Filter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before: tuple[int, int] | None = None,
+        after: tuple[int, int] | None = None,
+    ) -> tuple[list[Conversation], bool]:
+        """Newest first; `before` (started_us, id) continues below that row, `after` above it. True: there is more."""
+
+    def count(self, scope: Scope, where: Filter, *, limit: int | None = None) -> int:
+        """How many match; counting stops at `limit`."""
+
+    def values(self, scope: Scope, column: str) -> list[str]:
+        """Distinct values of a facet column, most used first."""
+
+    def add_feedbacks(self, feedbacks: Sequence[Feedback]) -> None: ...
+
+    def next_feedback_ids(self, count: int) -> int: ...
+
+    def known_feedbacks(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Feedback]: ...
+
+    def feedbacks(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Feedback]]: ...
+
+    def add_attachments(self, attachments: Sequence[Attachment]) -> None: ...
+
+    def next_attachment_ids(self, count: int) -> int: ...
+
+    def attachments(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Attachment]]: ...
+
+    def attachment(self, id: int) -> Attachment | None:
+        """One file by our id; the signed link has already proved who may see it."""
+
+
+class Tenants(Protocol):
+    """Organizations, agents, keys, users, sessions."""
+
+    def organization(self, id: int) -> Organization | None: ...
+
+    def organization_named(self, name: str) -> Organization | None: ...
+
+    def organizations(self) -> list[Organization]: ...
+
+    def add_organization(self, name: str, slug: str, created_us: int) -> Organization: ...
+
+    def agent(self, id: int) -> Agent | None: ...
+
+    def agents(self, organization_id: int) -> list[Agent]: ...
+
+    def agent_named(self, organization_id: int, name: str) -> Agent | None: ...
+
+    def add_agent(self, organization_id: int, name: str, slug: str, created_us: int) -> Agent: ...
+
+    def add_key(self, agent_id: int, prefix: str, digest: str, role: str, created_us: int) -> ApiKey: ...
+
+    def key(self, digest: str) -> ApiKey | None:
+        """The key with this SHA-256, revoked or not."""
+
+    def keys(self) -> list[tuple[ApiKey, Agent, Organization]]: ...
+
+    def revoke_keys(self, prefix: str, now_us: int) -> int: ...
+
+    def key_used(self, id: int, now_us: int) -> None: ...
+
+    def user(self, id: int) -> User | None: ...
+
+    def user_by_email(self, email: str) -> User | None: ...
+
+    def add_user(
+        self, organization_id: int, email: str, role: str, agent_ids: Iterable[int], created_us: int
+    ) -> User: ...
+
+    def password(self, user_id: int) -> str | None: ...
+
+    def set_password(self, user_id: int, digest: str) -> None: ...
+
+    def add_link(self, digest: str, user_id: int, expires_us: int) -> None:
+        """Remember a one-time sign-in link by the SHA-256 of its token."""
+
+    def use_link(self, digest: str, now_us: int) -> User | None:
+        """The user a link signs in; it works once."""
+
+    def add_session(self, digest: str, user_id: int, created_us: int, expires_us: int) -> None: ...
+
+    def session(self, digest: str, now_us: int) -> User | None: ...
+
+    def end_session(self, digest: str) -> None: ...
+
+
+class Store(Protocol):
+    """One transaction: all of it happens, or nothing."""
+
+    timeline: Timeline
+    conversations: Conversations
+    tenants: Tenants
+
+
+class Storage(Protocol):
+    """A database somebody opened."""
+
+    def read(self, ask: Callable[[Store], T]) -> T:
+        """`ask` on a consistent snapshot, in this thread."""
+
+    def write(self, change: Callable[[Store], T]) -> Future[T]:
+        """`change` in a transaction; the future is done after the commit.
+
+        Raises:
+            ServerFailed: too much is waiting already; carries `retry_after_s`.
+        """
+
+    def facts(self) -> Mapping[str, str]:
+        """What engine this is, for `doctor` and /readyz."""
+
+    def close(self) -> None: ...
+
+
+class Blobs(Protocol):
+    """Attachment bytes, by their SHA-256."""
+
+    def put(self, data: bytes) -> str: ...
+
+    def get(self, sha256: str) -> bytes:
+        """The bytes. Raises NotFound when they are gone."""

@@ -1,0 +1,283 @@
+"""Conversation heads, their filters and pages, and the feedback and attachment rows beside them."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select
+
+from agentsight.core.model import Attachment, Conversation, Feedback, Filter, Scope
+
+from .rows import Driver, dump, load
+from .schema import attachment, event, feedback
+from .schema import conversation as table
+
+_NAMES = tuple(column.name for column in table.columns)
+_COLUMNS = ", ".join(_NAMES)
+_BOOLEANS = tuple(_NAMES.index(name) for name in ("is_used", "is_opened", "is_marked", "is_escalated"))
+_FEW_MESSAGES = 2_000  # up to here the search index's hits are cheaper than scanning the newest conversations
+
+if _NAMES != tuple(field.name for field in fields(Conversation)):
+    raise AssertionError("schema.conversation and model.Conversation must list the same columns in the same order")
+
+
+def to_conversation(row: Sequence[Any]) -> Conversation:
+    values = list(row)
+    for place in _BOOLEANS:
+        values[place] = bool(values[place])
+    values[-2], values[-1] = load(values[-2]), load(values[-1])
+    return Conversation(*values)
+
+
+def _row(head: Conversation) -> list[Any]:
+    values = [getattr(head, name) for name in _NAMES]
+    values[-2], values[-1] = dump(values[-2]), dump(values[-1])
+    return values
+
+
+class SqlConversations:
+    def __init__(self, driver: Driver):
+        self._driver = driver
+
+    # -- heads -------------------------------------------------------------------------------------------------------
+    def next_ids(self, count: int) -> int:
+        return self._driver.next_id(table)
+
+    def live(self, agent_id: int, conversation_ids: Sequence[str]) -> dict[str, Conversation]:
+        dialect = self._driver.dialect
+        found: dict[str, Conversation] = {}
+        for start in range(0, len(conversation_ids), 500):
+            some = conversation_ids[start : start + 500]
+            sql = (
+                f"SELECT {_COLUMNS} FROM conversation WHERE agent_id = {dialect.mark()} AND deleted_us IS NULL "
+                f"AND {dialect.in_list('conversation_id', len(some))}"
+            )
+            for row in self._driver.rows(sql, (agent_id, *some)):
+                found[row[2]] = to_conversation(row)
+        return found
+
+    def get(self, scope: Scope, id: int, *, deleted: bool = False) -> Conversation | None:
+        asked = select(table).where(table.c.id == id, table.c.agent_id.in_(scope.agent_ids))
+        if not deleted:
+            asked = asked.where(table.c.deleted_us.is_(None))
+        row = self._driver.execute(asked).first()
+        return to_conversation(row) if row else None
+
+    def add(self, conversations: Sequence[Conversation]) -> None:
+        if conversations:
+            self._driver.many(self._driver.insert_sql(table), [_row(head) for head in conversations])
+
+    def change(self, conversations: Sequence[Conversation]) -> None:
+        if not conversations:
+            return
+        mark = self._driver.dialect.mark()
+        assignments = ", ".join(f"{name} = {mark}" for name in _NAMES[2:])
+        sql = f"UPDATE conversation SET {assignments} WHERE id = {mark} AND agent_id = {mark}"
+        self._driver.many(sql, [(*(row := _row(head))[2:], row[0], row[1]) for head in conversations])
+
+    # -- lists -------------------------------------------------------------------------------------------------------
+    def page(
+        self,
+        scope: Scope,
+        where: Filter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before: tuple[int, int] | None = None,
+        after: tuple[int, int] | None = None,
+    ) -> tuple[list[Conversation], bool]:
+        clauses = self._clauses(scope, where)
+        if before is not None:
+            clauses.append(_older(before))
+        if after is not None:
+            clauses.append(_newer(after))
+        upwards = after is not None
+        per_agent = [self._page_of(agent, clauses, limit + 1, offset, upwards) for agent in scope.agent_ids]
+        merged = per_agent[0] if len(per_agent) == 1 else _merge(per_agent, upwards, limit + 1)
+        rows = merged[:limit]
+        return (rows[::-1] if upwards else rows), len(merged) > limit
+
+    def _page_of(
+        self, agent_id: int, clauses: list[ColumnElement[bool]], limit: int, offset: int, upwards: bool
+    ) -> list[Conversation]:
+        """One agent's rows along the index; whole rows are fetched for the page alone, so depth costs index steps only."""
+        order = (table.c.started_us, table.c.id)
+        ordered = order if upwards else tuple(column.desc() for column in order)
+        ids = (
+            select(table.c.id)
+            .where(table.c.agent_id == agent_id, *clauses)
+            .order_by(*ordered)
+            .limit(limit)
+            .offset(offset)
+        )
+        asked = select(table).where(table.c.id.in_(ids.scalar_subquery())).order_by(*ordered)
+        return [to_conversation(row) for row in self._driver.execute(asked)]
+
+    def count(self, scope: Scope, where: Filter, *, limit: int | None = None) -> int:
+        matching: Select[Any] = select(table.c.id).where(
+            table.c.agent_id.in_(scope.agent_ids), *self._clauses(scope, where)
+        )
+        if limit is not None:
+            matching = matching.limit(limit)
+        return int(self._driver.execute(select(func.count()).select_from(matching.subquery())).scalar_one())
+
+    def values(self, scope: Scope, column: str) -> list[str]:
+        counted = (
+            select(table.c[column])
+            .where(table.c.agent_id.in_(scope.agent_ids), table.c.deleted_us.is_(None), table.c[column].is_not(None))
+            .group_by(table.c[column])
+            .order_by(func.count().desc(), table.c[column])
+            .limit(200)
+        )
+        return [row[0] for row in self._driver.execute(counted)]
+
+    def _clauses(self, scope: Scope, where: Filter) -> list[ColumnElement[bool]]:
+        clauses: list[ColumnElement[bool]] = [] if where.include_deleted else [table.c.deleted_us.is_(None)]
+        for name, predicate in PREDICATES.items():
+            value = getattr(where, name)
+            if value is not None and value != ():
+                clauses.append(predicate(self, scope, value))
+        if where.feedback_sentiment is not None or where.feedback_source is not None:
+            clauses.append(_given(where.feedback_sentiment, where.feedback_source))
+        return clauses
+
+    def says(self, scope: Scope, text: str) -> ColumnElement[bool]:
+        """A message of the conversation contains `text`."""
+        dialect = self._driver.dialect
+        hits = dialect.conversations_saying(self._driver, scope.agent_ids, text, _FEW_MESSAGES)
+        if hits is not None:
+            return table.c.id.in_(hits)
+        return exists().where(
+            event.c.conversation == table.c.id, event.c.kind == "message", dialect.contains(event.c.content, text)
+        )
+
+    def contains(self, column: Any, text: str) -> ColumnElement[bool]:
+        clause: ColumnElement[bool] = self._driver.dialect.contains(column, text)
+        return clause
+
+    def describes(self, pairs: tuple[tuple[str, str], ...]) -> ColumnElement[bool]:
+        return and_(*(self._driver.dialect.json_equals(table.c.metadata, path, value) for path, value in pairs))
+
+    # -- feedback and files ------------------------------------------------------------------------------------------
+    def next_feedback_ids(self, count: int) -> int:
+        return self._driver.next_id(feedback)
+
+    def add_feedbacks(self, feedbacks: Sequence[Feedback]) -> None:
+        rows = [
+            (f.id, f.agent_id, f.conversation, f.event_id, f.sentiment, f.source, f.created_us, f.comment, dump(f.metadata))
+            for f in feedbacks
+        ]
+        if rows:
+            self._driver.many(self._driver.insert_sql(feedback), rows)
+
+    def known_feedbacks(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Feedback]:
+        asked = select(feedback).where(feedback.c.agent_id == agent_id, feedback.c.event_id.in_(event_ids))
+        return {row.event_id: _feedback(row) for row in self._driver.execute(asked)}
+
+    def feedbacks(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Feedback]]:
+        return _grouped(self._beside(feedback, feedback.c.created_us, agent_id, conversations), _feedback)
+
+    def next_attachment_ids(self, count: int) -> int:
+        return self._driver.next_id(attachment)
+
+    def add_attachments(self, attachments: Sequence[Attachment]) -> None:
+        rows = [tuple(getattr(file, column.name) for column in attachment.columns) for file in attachments]
+        if rows:
+            self._driver.many(self._driver.insert_sql(attachment), rows)
+
+    def attachments(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Attachment]]:
+        return _grouped(self._beside(attachment, attachment.c.id, agent_id, conversations), lambda row: Attachment(*row))
+
+    def attachment(self, id: int) -> Attachment | None:
+        row = self._driver.execute(select(attachment).where(attachment.c.id == id)).first()
+        return Attachment(*row) if row else None
+
+    def _beside(self, of: Table, order: Any, agent_id: int, conversations: Sequence[int]) -> list[Any]:
+        if not conversations:
+            return []
+        asked = select(of).where(of.c.agent_id == agent_id, of.c.conversation.in_(conversations)).order_by(order, of.c.id)
+        return list(self._driver.execute(asked))
+
+
+def _feedback(row: Any) -> Feedback:
+    return Feedback(*row[:8], metadata=load(row[8]))
+
+
+def _grouped(rows: list[Any], read: Callable[[Any], Any]) -> dict[int, list[Any]]:
+    by_conversation: dict[int, list[Any]] = defaultdict(list)
+    for row in rows:
+        by_conversation[row.conversation].append(read(row))
+    return by_conversation
+
+
+def _merge(per_agent: list[list[Conversation]], upwards: bool, limit: int) -> list[Conversation]:
+    merged = heapq.merge(*per_agent, key=lambda head: (head.started_us, head.id), reverse=not upwards)
+    return [head for head, _ in zip(merged, range(limit), strict=False)]
+
+
+def _older(place: tuple[int, int]) -> ColumnElement[bool]:
+    return or_(table.c.started_us < place[0], and_(table.c.started_us == place[0], table.c.id < place[1]))
+
+
+def _newer(place: tuple[int, int]) -> ColumnElement[bool]:
+    return or_(table.c.started_us > place[0], and_(table.c.started_us == place[0], table.c.id > place[1]))
+
+
+def _given(sentiment: str | None, source: str | None) -> ColumnElement[bool]:
+    """One and the same feedback row has this sentiment and this source."""
+    clause = feedback.c.conversation == table.c.id
+    if sentiment is not None:
+        clause = and_(clause, feedback.c.sentiment == sentiment)
+    if source is not None:
+        clause = and_(clause, feedback.c.source == source)
+    return exists().where(clause)
+
+
+def _ran(name: str) -> ColumnElement[bool]:
+    own = event.c.conversation == table.c.id
+    if name == "token_usage":  # what older clients call token usage is no action here, but still found by that name
+        return exists().where(own, event.c.kind == "token_usage")
+    return exists().where(own, event.c.agent_id == table.c.agent_id, event.c.kind == "action", event.c.name == name)
+
+
+def _search(store: SqlConversations, scope: Scope, text: str) -> ColumnElement[bool]:
+    own = (store.contains(column, text) for column in (table.c.name, table.c.conversation_id, table.c.customer_id))
+    return or_(*own, store.says(scope, text))
+
+
+def _environment(value: str) -> ColumnElement[bool]:
+    if value == "production":
+        return table.c.environment == "production"
+    return or_(table.c.environment.is_(None), table.c.environment != "production")
+
+
+PREDICATES: dict[str, Callable[[SqlConversations, Scope, Any], ColumnElement[bool]]] = {
+    "conversation_id": lambda store, scope, value: table.c.conversation_id == value,
+    "customer_id": lambda store, scope, value: table.c.customer_id == value,
+    "customer_id__icontains": lambda store, scope, value: store.contains(table.c.customer_id, value),
+    "name": lambda store, scope, value: store.contains(table.c.name, value),
+    "language": lambda store, scope, value: func.lower(table.c.language) == value.lower(),
+    "device": lambda store, scope, value: func.lower(table.c.device) == value.lower(),
+    "source": lambda store, scope, value: func.lower(table.c.source) == value.lower(),
+    "country": lambda store, scope, value: table.c.country == value.upper(),
+    "customer_ip_address": lambda store, scope, value: table.c.customer_ip_address == value,
+    "environment": lambda store, scope, value: _environment(value),
+    "is_marked": lambda store, scope, value: table.c.is_marked.is_(value),
+    "is_used": lambda store, scope, value: table.c.is_used.is_(value),
+    "started_at_after": lambda store, scope, value: table.c.started_us >= value,
+    "started_at_before": lambda store, scope, value: table.c.started_us <= value,
+    "has_messages": lambda store, scope, value: (table.c.message_count > 0).is_(value),
+    "has_feedback": lambda store, scope, value: (table.c.feedback_count > 0).is_(value),
+    "message_contains": lambda store, scope, value: store.says(scope, value),
+    "search": _search,
+    "action_name": lambda store, scope, value: _ran(value),
+    "has_action": lambda store, scope, value: (table.c.action_count > 0).is_(value),
+    "has_error": lambda store, scope, value: (table.c.error_count > 0).is_(value),
+    "escalated": lambda store, scope, value: table.c.is_escalated.is_(value),
+    "metadata": lambda store, scope, value: store.describes(value),
+}
+"""One predicate per filter name of `wire.FILTERS`; `include_deleted` and the two feedback filters are handled beside."""

@@ -1,0 +1,104 @@
+"""How records cross into rows and back, and how statements reach the driver.
+
+Ingest runs thousands of rows a second, so its statements are compiled once per engine and handed to the driver as they
+are; everything else goes through SQLAlchemy's own execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import orjson
+from sqlalchemy import Connection, Executable, Table, func, select
+
+
+class Dialect(Protocol):
+    """What the statements need to know of an engine; `storage/sqlite.py` and `storage/postgresql.py` answer."""
+
+    def in_list(self, column: str, count: int) -> str:
+        """`column IN (...)` for `count` parameters of the driver."""
+
+    def mark(self) -> str:
+        """The driver's parameter mark."""
+
+    def insert(self, table: Table) -> Any:
+        """The engine's INSERT, which knows ON CONFLICT."""
+
+    def json_equals(self, column: Any, path: str, value: str) -> Any:
+        """The scalar at `path` of a JSON text column reads like `value`."""
+
+    def contains(self, column: Any, text: str) -> Any:
+        """`column` contains `text`, in any case, in any script."""
+
+    def index_messages(self, driver: Driver, first: int, last: int) -> None:
+        """Make the messages among the events with these row ids findable."""
+
+    def conversations_saying(self, driver: Driver, agent_ids: Sequence[int], text: str, most: int) -> list[int] | None:
+        """Conversations with a message that contains `text`, by the search index.
+
+        None when the index has more than `most` candidate messages or cannot answer for so short a text: scanning the
+        newest conversations first is cheaper then.
+        """
+
+
+def dump(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def dump_or_none(value: Mapping[str, Any]) -> str | None:
+    return orjson.dumps(value).decode() if value else None
+
+
+def load(text: str | None) -> dict[str, Any]:
+    if not text or text == "{}":
+        return {}
+    loaded: dict[str, Any] = orjson.loads(text)
+    return loaded
+
+
+class Driver:
+    """One connection inside one transaction: SQLAlchemy for questions, the driver's cursor for ingest."""
+
+    def __init__(self, connection: Connection, dialect: Dialect, compiled: dict[str, str]):
+        self.connection, self.dialect, self._compiled = connection, dialect, compiled
+        self._raw: Any = connection.connection.driver_connection
+
+    def execute(self, statement: Executable, parameters: Any = None) -> Any:
+        return self.connection.execute(statement, parameters)
+
+    def rows(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        cursor = self._raw.cursor()
+        try:
+            cursor.execute(sql, parameters)
+            fetched: list[tuple[Any, ...]] = cursor.fetchall()
+            return fetched
+        finally:
+            cursor.close()
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        cursor = self._raw.cursor()
+        try:
+            cursor.execute(sql, parameters)
+        finally:
+            cursor.close()
+
+    def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        cursor = self._raw.cursor()
+        try:
+            cursor.executemany(sql, parameters)
+        finally:
+            cursor.close()
+
+    def insert_sql(self, table: Table) -> str:
+        """INSERT of all columns, in the table's order, in the driver's words."""
+        key = f"insert {table.name}"
+        if key not in self._compiled:
+            columns = ", ".join(column.name for column in table.columns)
+            marks = ", ".join(self.dialect.mark() for _ in table.columns)
+            self._compiled[key] = f"INSERT INTO {table.name} ({columns}) VALUES ({marks})"
+        return self._compiled[key]
+
+    def next_id(self, table: Table) -> int:
+        """The first unused id; the transaction holds the write lock, so `id + n` are ours too."""
+        return int(self.connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()) + 1

@@ -1,0 +1,190 @@
+"""The tables, once. Every table that grows carries `agent_id`; times are integer microseconds; JSON is text.
+
+Migrations beside this file create them; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
+
+metadata = MetaData()
+
+Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite grows row ids only in a column of type INTEGER
+
+organization = Table(
+    "organization",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("slug", Text, nullable=False, unique=True),
+    Column("timezone", Text, nullable=False, server_default="UTC"),
+    Column("settings", Text, nullable=False, server_default="{}"),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+agent = Table(
+    "agent",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("organization_id", Id, ForeignKey("organization.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("slug", Text, nullable=False),
+    Column("settings", Text, nullable=False, server_default="{}"),
+    Column("created_us", BigInteger, nullable=False),
+    Index("agent_name", "organization_id", "name", unique=True),
+    Index("agent_slug", "organization_id", "slug", unique=True),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("agent_id", Id, ForeignKey("agent.id"), nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),  # SHA-256: enough for 128 random bits
+    Column("role", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("last_used_us", BigInteger),
+    Column("expires_us", BigInteger),
+    Column("revoked_us", BigInteger),
+)
+
+user = Table(
+    "user_account",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("organization_id", Id, ForeignKey("organization.id"), nullable=False),
+    Column("email", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("agent_ids", Text, nullable=False, server_default="[]"),
+    Column("password", Text),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+sign_in_link = Table(
+    "sign_in_link",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("user_id", Id, ForeignKey("user_account.id"), nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("used_us", BigInteger),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("user_id", Id, ForeignKey("user_account.id"), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+)
+
+conversation = Table(
+    "conversation",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("agent_id", Id, nullable=False),
+    Column("conversation_id", Text, nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+    Column("customer_id", Text),
+    Column("customer_ip_address", Text),
+    Column("country", Text),
+    Column("device", Text),
+    Column("source", Text),
+    Column("language", Text),
+    Column("name", Text),
+    Column("environment", Text),
+    Column("is_used", Boolean, nullable=False),
+    Column("is_opened", Boolean, nullable=False),
+    Column("is_marked", Boolean, nullable=False),
+    Column("is_escalated", Boolean, nullable=False),
+    Column("deleted_us", BigInteger),
+    Column("message_count", Integer, nullable=False),
+    Column("action_count", Integer, nullable=False),
+    Column("error_count", Integer, nullable=False),
+    Column("feedback_count", Integer, nullable=False),
+    Column("sentiment", Text),
+    Column("open_since_us", BigInteger),
+    Column("last_message_us", BigInteger),
+    Column("last_message_seq", BigInteger, nullable=False),
+    Column("described_us", BigInteger),
+    Column("metadata", Text, nullable=False),
+    Column("overrides", Text, nullable=False),
+)
+Index(
+    "conversation_live",
+    conversation.c.agent_id,
+    conversation.c.conversation_id,
+    unique=True,
+    sqlite_where=text("deleted_us IS NULL"),
+    postgresql_where=text("deleted_us IS NULL"),
+)
+Index(
+    "conversation_newest",
+    conversation.c.agent_id,
+    conversation.c.started_us,
+    conversation.c.id,
+    sqlite_where=text("deleted_us IS NULL"),
+    postgresql_where=text("deleted_us IS NULL"),
+)
+Index("conversation_customer", conversation.c.agent_id, conversation.c.customer_id)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("agent_id", Id, nullable=False),
+    Column("conversation", Id, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("occurred_us", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("sender", Text),
+    Column("content", Text),
+    Column("name", Text),
+    Column("duration_ms", Float),
+    Column("error", Text),
+    Column("detail", Text),
+    Column("metadata", Text),
+    Index("event_once", "agent_id", "event_id", unique=True),
+    Index("event_timeline", "conversation", "occurred_us", "seq", "id"),
+)
+Index(
+    "event_action",
+    event.c.agent_id,
+    event.c.name,
+    event.c.conversation,
+    sqlite_where=text("kind = 'action'"),
+    postgresql_where=text("kind = 'action'"),
+)
+
+attachment = Table(
+    "attachment",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("agent_id", Id, nullable=False),
+    Column("conversation", Id, nullable=False),
+    Column("event", Id, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("mime_type", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Index("attachment_conversation", "conversation"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("agent_id", Id, nullable=False),
+    Column("conversation", Id, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("sentiment", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("comment", Text),
+    Column("metadata", Text, nullable=False),
+    Index("feedback_once", "agent_id", "event_id", unique=True),
+    Index("feedback_conversation", "conversation"),
+)

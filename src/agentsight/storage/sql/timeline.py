@@ -1,0 +1,157 @@
+"""Events: append once by id, read in order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, Select, and_, or_, select
+
+from agentsight.core.model import Event, Scope
+
+from .rows import Driver, dump_or_none, load
+from .schema import event as table
+
+_COLUMNS = ", ".join(column.name for column in table.columns)
+
+
+def to_event(row: Sequence[Any] | Row[Any]) -> Event:
+    return Event(
+        id=row[0],
+        agent_id=row[1],
+        conversation=row[2],
+        event_id=row[3],
+        kind=row[4],
+        occurred_us=row[5],
+        seq=row[6],
+        sender=row[7],
+        content=row[8],
+        name=row[9],
+        duration_ms=row[10],
+        error=row[11],
+        detail=load(row[12]),
+        metadata=load(row[13]),
+    )
+
+
+def _row(event: Event) -> tuple[Any, ...]:
+    return (
+        event.id,
+        event.agent_id,
+        event.conversation,
+        event.event_id,
+        event.kind,
+        event.occurred_us,
+        event.seq,
+        event.sender,
+        event.content,
+        event.name,
+        event.duration_ms,
+        event.error,
+        dump_or_none(event.detail),
+        dump_or_none(event.metadata),
+    )
+
+
+class SqlTimeline:
+    def __init__(self, driver: Driver):
+        self._driver = driver
+
+    def known(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Event]:
+        found: dict[str, Event] = {}
+        dialect = self._driver.dialect
+        for start in range(0, len(event_ids), 500):
+            some = event_ids[start : start + 500]
+            sql = (
+                f"SELECT {_COLUMNS} FROM event WHERE agent_id = {dialect.mark()} "
+                f"AND {dialect.in_list('event_id', len(some))}"
+            )
+            for row in self._driver.rows(sql, (agent_id, *some)):
+                found[row[3]] = to_event(row)
+        return found
+
+    def next_ids(self, count: int) -> int:
+        return self._driver.next_id(table)
+
+    def append(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        self._driver.many(self._driver.insert_sql(table), [_row(event) for event in events])
+        self._driver.dialect.index_messages(self._driver, events[0].id, events[-1].id)
+
+    def of(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Event]]:
+        timelines: dict[int, list[Event]] = defaultdict(list)
+        if not conversations:
+            return timelines
+        asked = (
+            select(table)
+            .where(table.c.agent_id == agent_id, table.c.conversation.in_(conversations))
+            .order_by(table.c.conversation, table.c.occurred_us, table.c.seq, table.c.id)
+        )
+        for row in self._driver.execute(asked):
+            timelines[row.conversation].append(to_event(row))
+        return timelines
+
+    def window(
+        self, agent_id: int, conversation: int, *, before: int | None, after: int | None, limit: int
+    ) -> list[Event]:
+        place = (table.c.occurred_us, table.c.seq, table.c.id)
+        asked: Select[Any] = select(table).where(
+            table.c.agent_id == agent_id, table.c.conversation == conversation
+        )
+        mark = self._place(agent_id, conversation, before if before is not None else after)
+        if mark is not None:
+            asked = asked.where(_below(place, mark) if before is not None else _above(place, mark))
+        backwards = before is not None
+        order = [column.desc() if backwards else column.asc() for column in place]
+        events = [to_event(row) for row in self._driver.execute(asked.order_by(*order).limit(limit))]
+        return events[::-1] if backwards else events
+
+    def _place(self, agent_id: int, conversation: int, row: int | None) -> tuple[int, int, int] | None:
+        if row is None:
+            return None
+        found = self._driver.execute(
+            select(table.c.occurred_us, table.c.seq, table.c.id).where(
+                table.c.id == row, table.c.agent_id == agent_id, table.c.conversation == conversation
+            )
+        ).first()
+        return (found[0], found[1], found[2]) if found else None
+
+    def messages_between(self, agent_id: int, conversation: int, first_us: int, last_us: int) -> list[Event]:
+        messages = select(table).where(
+            table.c.agent_id == agent_id, table.c.conversation == conversation, table.c.kind == "message"
+        )
+        place = (table.c.occurred_us, table.c.seq, table.c.id)
+        answers = messages.where(table.c.sender == "agent")
+        previous = self._driver.execute(
+            answers.where(table.c.occurred_us < first_us).order_by(*(c.desc() for c in place)).limit(1)
+        ).first()
+        following = self._driver.execute(
+            answers.where(table.c.occurred_us > last_us).order_by(*place).limit(1)
+        ).first()
+        if previous:
+            messages = messages.where(table.c.occurred_us >= previous.occurred_us)
+        if following:
+            messages = messages.where(table.c.occurred_us <= following.occurred_us)
+        return [to_event(row) for row in self._driver.execute(messages.order_by(*place))]
+
+    def find(self, scope: Scope, row: int) -> Event | None:
+        found = self._driver.execute(
+            select(table).where(table.c.id == row, table.c.agent_id.in_(scope.agent_ids))
+        ).first()
+        return to_event(found) if found else None
+
+
+def _below(place: tuple[Any, Any, Any], mark: tuple[int, int, int]) -> Any:
+    time, seq, row = place
+    return or_(
+        time < mark[0], and_(time == mark[0], or_(seq < mark[1], and_(seq == mark[1], row < mark[2])))
+    )
+
+
+def _above(place: tuple[Any, Any, Any], mark: tuple[int, int, int]) -> Any:
+    time, seq, row = place
+    return or_(
+        time > mark[0], and_(time == mark[0], or_(seq > mark[1], and_(seq == mark[1], row > mark[2])))
+    )

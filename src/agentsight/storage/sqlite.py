@@ -1,0 +1,312 @@
+"""SQLite in process: WAL, every commit on disk, one writer that commits together what waits together.
+
+Dialect facts of SQLite stop here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import orjson
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, or_
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool, QueuePool
+
+from agentsight.core.ports import Store
+from agentsight.errors import AgentSightError, ConfigError, ServerFailed
+
+from .sql.rows import Driver
+from .sql.store import SqlStore
+
+T = TypeVar("T")
+
+OLDEST = (3, 51, 3)  # earlier ones can corrupt a WAL that several connections write. Source: sqlite.org/wal.html, 2026
+WAITING = 2_000  # changes that may wait for the writer; beyond that the caller is asked to come back
+TOGETHER = 64  # changes in one commit at most, so that the first of them need not wait for the last for long
+BUSY_MS = 5_000  # how long a lock of another process (an import, a backup) is waited for
+READERS = 8
+_FULL = ("database or disk is full", "disk i/o error")
+
+
+def driver() -> ModuleType:
+    """The newest SQLite at hand: the package's own build where there is one, else Python's.
+
+    Raises:
+        ConfigError: both are too old to be trusted with a WAL.
+    """
+    for name in ("pysqlite3", "sqlite3"):
+        with contextlib.suppress(ImportError):
+            module = importlib.import_module(f"{name}.dbapi2")
+            if module.sqlite_version_info >= OLDEST:
+                return module
+    raise ConfigError(
+        f"SQLite {'.'.join(map(str, OLDEST))} or newer is needed (this Python has {sqlite3.sqlite_version}): "
+        "pip install pysqlite3, or use a PostgreSQL --database"
+    )
+
+
+class SqliteDialect:
+    """What the shared statements need to know of SQLite."""
+
+    def in_list(self, column: str, count: int) -> str:
+        return f"{column} IN ({', '.join('?' * count)})"
+
+    def mark(self) -> str:
+        return "?"
+
+    def insert(self, table: Table) -> Any:
+        return insert(table)
+
+    def json_equals(self, column: Any, path: str, value: str) -> Any:
+        """`->` gives JSON text: a string matches in quotes, a number or a boolean as it is written."""
+        written = (orjson.dumps(value).decode(), value)
+        literal = column.op("->")(_json_path([path]))
+        nested = column.op("->")(_json_path(path.split(".")))
+        return or_(literal.in_(written), nested.in_(written)) if "." in path else literal.in_(written)
+
+    def contains(self, column: Any, text: str) -> Any:
+        return func.contains_folded(column, fold(text)) == 1
+
+    def index_messages(self, driver: Driver, first: int, last: int) -> None:
+        driver.run(
+            "INSERT INTO message_text(rowid, content) "
+            "SELECT id, content FROM event WHERE id BETWEEN ? AND ? AND kind = 'message'",
+            (first, last),
+        )
+
+    def conversations_saying(self, driver: Driver, agent_ids: Sequence[int], text: str, most: int) -> list[int] | None:
+        """Trigrams give the candidates, the fold decides: the index keeps no positions, which halves its cost."""
+        needle = fold(text)
+        trigrams = {needle[i : i + 3] for i in range(len(needle) - 2)}
+        if not trigrams:
+            return None
+        match = " AND ".join('"' + gram.replace('"', '""') + '"' for gram in sorted(trigrams))
+        candidates = driver.rows("SELECT rowid FROM message_text WHERE message_text MATCH ? LIMIT ?", (match, most + 1))
+        if len(candidates) > most:
+            return None
+        found: set[int] = set()
+        for start in range(0, len(candidates), 500):
+            some = [row[0] for row in candidates[start : start + 500]]
+            sql = (
+                f"SELECT DISTINCT conversation FROM event WHERE {self.in_list('id', len(some))} "
+                f"AND {self.in_list('agent_id', len(agent_ids))} AND contains_folded(content, ?)"
+            )
+            found.update(row[0] for row in driver.rows(sql, (*some, *agent_ids, needle)))
+        return sorted(found)
+
+
+def fold(text: str) -> str:
+    """`text` without case. Character by character, as SQLite's trigram index folds, so that both agree."""
+    return text.lower()
+
+
+def _contains_folded(text: str | None, needle: str) -> bool:
+    return text is not None and needle in text.lower()
+
+
+def _json_path(keys: Sequence[str]) -> str:
+    return "$" + "".join("." + orjson.dumps(key).decode() for key in keys)
+
+
+class SqliteStorage:
+    """One database file (or `:memory:`), opened for one writer thread and several readers."""
+
+    def __init__(self, url: str):
+        self._module = driver()
+        path = make_url(url).database or ":memory:"
+        self._path = None if path == ":memory:" else Path(path)
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._dialect = SqliteDialect()
+        self._compiled: dict[str, str] = {}
+        self._shared = f"file:agentsight-{id(self)}?mode=memory&cache=shared"
+        self._keeper = self._connect() if self._path is None else None  # memory lives while somebody holds it
+        self.engine = self._engine(NullPool, "BEGIN IMMEDIATE")
+        self._readers = self._engine(QueuePool, "BEGIN", pool_size=READERS, max_overflow=0, pool_timeout=BUSY_MS / 1000)
+        self._waiting: queue.Queue[tuple[Callable[[Store], Any], Future[Any]] | None] = queue.Queue(WAITING)
+        self._writer: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closed = False
+
+    # -- connections -------------------------------------------------------------------------------------------------
+    def _connect(self) -> Any:
+        where = str(self._path) if self._path is not None else self._shared
+        connection = self._module.connect(
+            where,
+            timeout=BUSY_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=self._path is None,
+            cached_statements=256,
+        )
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "temp_store = MEMORY",
+            "cache_size = -32768",
+            "mmap_size = 268435456",
+            "wal_autocheckpoint = 4000",
+            "secure_delete = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        connection.create_function("contains_folded", 2, _contains_folded, deterministic=True)
+        return connection
+
+    def _engine(self, pool: type[NullPool] | type[QueuePool], begin: str, **options: Any) -> Engine:
+        engine = create_engine(
+            "sqlite://", module=self._module, creator=self._connect, poolclass=pool, query_cache_size=1_000, **options
+        )
+
+        @event.listens_for(engine, "begin")
+        def _(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+    def read(self, ask: Callable[[Store], T]) -> T:
+        with self._told("read"), self._readers.connect() as connection, connection.begin():
+            return ask(SqlStore(Driver(connection, self._dialect, self._compiled)))
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+    def write(self, change: Callable[[Store], T]) -> Future[T]:
+        done: Future[T] = Future()
+        self._ensure_writer()
+        try:
+            self._waiting.put_nowait((change, done))
+        except queue.Full:
+            raise ServerFailed("too much is waiting to be stored; try again", retry_after_s=1) from None
+        return done
+
+    def _ensure_writer(self) -> None:
+        if self._writer is not None and self._writer.is_alive():
+            return
+        with self._starting:
+            if self._closed:
+                raise ServerFailed("the server is stopping; try again", retry_after_s=2)
+            if self._writer is None or not self._writer.is_alive():
+                self._writer = threading.Thread(target=self._write_on, name="agentsight-writer", daemon=True)
+                self._writer.start()
+
+    def _write_on(self) -> None:
+        connection: Connection | None = None
+        while (first := self._waiting.get()) is not None:
+            changes = [first, *self._also_waiting()]
+            last = changes[-1] is None
+            try:
+                connection = connection or self.engine.connect()
+                self._commit_together(connection, [change for change in changes if change is not None])
+            except BaseException as failure:  # the edge of a thread: whoever waits must hear of it
+                connection = self._discard(connection)
+                for change in changes:
+                    if change is not None and not change[1].done():
+                        change[1].set_exception(_explained(failure))
+            if last:
+                break
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # type: ignore[union-attr]
+            connection.close()
+
+    def _also_waiting(self) -> Iterator[Any]:
+        for _ in range(TOGETHER - 1):
+            try:
+                change = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            yield change
+            if change is None:
+                return
+
+    def _commit_together(
+        self, connection: Connection, changes: list[tuple[Callable[[Store], Any], Future[Any]]]
+    ) -> None:
+        """All changes in one transaction, each in a savepoint, so that one that fails costs only itself."""
+        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        with connection.begin():
+            driver = Driver(connection, self._dialect, self._compiled)
+            for change, done in changes:
+                if not done.set_running_or_notify_cancel():
+                    continue
+                driver.run("SAVEPOINT change")
+                try:
+                    outcomes.append((done, change(SqlStore(driver)), None))
+                except Exception as failure:
+                    if _is_engine_trouble(failure):
+                        raise
+                    driver.run("ROLLBACK TO change")
+                    outcomes.append((done, None, failure))
+                driver.run("RELEASE change")
+        for done, result, error in outcomes:
+            if error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(result)
+
+    @staticmethod
+    def _discard(connection: Connection | None) -> None:
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.invalidate()
+                connection.close()
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as failure:
+            if _is_engine_trouble(failure):
+                raise _explained(failure) from failure
+            raise
+
+    # -- the rest ----------------------------------------------------------------------------------------------------
+    def facts(self) -> Mapping[str, str]:
+        return {"engine": "SQLite", "version": self._module.sqlite_version, "where": str(self._path or "memory")}
+
+    def close(self) -> None:
+        with self._starting:
+            self._closed = True
+        if self._writer is not None and self._writer.is_alive():
+            self._waiting.put(None)
+            self._writer.join(timeout=30)
+        self._readers.dispose()
+        self.engine.dispose()
+        if self._keeper is not None:
+            self._keeper.close()
+
+
+def _is_engine_trouble(failure: BaseException) -> bool:
+    """The database itself could not, as opposed to the change being refused."""
+    cause = getattr(failure, "orig", None) or failure
+    return type(cause).__name__ in ("OperationalError", "DatabaseError", "TimeoutError")
+
+
+def _explained(failure: BaseException) -> BaseException:
+    """What the caller is told when the engine could not: storage is full, or busy. Details stay in the log."""
+    if isinstance(failure, AgentSightError):
+        return failure
+    said = str(getattr(failure, "orig", None) or failure).lower()
+    if any(sign in said for sign in _FULL):
+        refusal = ServerFailed("storage is full", retry_after_s=5)
+    elif "locked" in said or "busy" in said or "timeout" in said:
+        refusal = ServerFailed("storage is busy; try again", retry_after_s=2)
+    else:
+        refusal = ServerFailed("storage does not answer; try again", retry_after_s=5)
+    refusal.__cause__ = failure
+    return refusal
+
+
+def open(url: str) -> SqliteStorage:
+    """The SQLite database of this URL, `sqlite:///PATH` or `sqlite://` for one in memory."""
+    return SqliteStorage(url)
