@@ -1,0 +1,275 @@
+"""Find, open, change, delete conversations; feedback on them. Every call takes the scope first: a stranger's id is not found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, time
+from typing import Any
+
+from agentsight import wire
+from agentsight.errors import Forbidden, Invalid, InvalidEvent, NotFound
+from agentsight.wire import Draft
+
+from . import ingest
+from .model import Agent, Conversation, Event, Feedback, Filter, Scope, Transcript
+from .ports import Store
+
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+_PATH = re.compile(r"[^\x00-\x1f]{1,256}")
+_MAX_PAIRS = 20
+_DAY_US = 86_400_000_000
+_UPDATABLE = ("name", "is_marked", "customer_id", "device", "language", "metadata")
+
+
+# -- questions -------------------------------------------------------------------------------------------------------
+def parse_filter(params: Mapping[str, Sequence[str]]) -> Filter:
+    """The filter a query string asks for; unknown parameters are ignored.
+
+    Raises:
+        Invalid: names the first parameter that cannot be read.
+    """
+    return Filter(**{name: _read(name, value) for name, value in _given(params).items()})
+
+
+def parse_filter_leniently(params: Mapping[str, Sequence[str]]) -> tuple[Filter, list[str]]:
+    """As `parse_filter`, but what cannot be read is left out, and a sentence for each says so."""
+    values: dict[str, Any] = {}
+    notices: list[str] = []
+    for name, text in _given(params).items():
+        try:
+            values[name] = _read(name, text)
+        except Invalid as wrong:
+            notices.append(str(wrong))
+    return Filter(**values), notices
+
+
+def _given(params: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for name in wire.FILTERS:
+        values = params.get(name) or (params.get("env") if name == "environment" else None) or ()
+        for value in values:
+            if value != "" or name == "conversation_id":
+                given[name] = value
+    return given
+
+
+def _read(name: str, text: str) -> Any:
+    try:
+        reader = _READERS.get(name)
+        return reader(text, name) if reader else wire.read_text(text, name)
+    except InvalidEvent as wrong:
+        raise Invalid.of(wrong.field, wrong.reason) from None
+
+
+def _flag(text: str, name: str) -> bool:
+    if text.strip().lower() in _TRUE:
+        return True
+    if text.strip().lower() in _FALSE:
+        return False
+    raise Invalid.of(name, "must be true or false")
+
+
+def _choice(*allowed: str) -> Callable[[str, str], str]:
+    def read(text: str, name: str) -> str:
+        if text in allowed:
+            return text
+        raise Invalid.of(name, f"must be one of {', '.join(allowed)}")
+
+    return read
+
+
+def _environment(text: str, name: str) -> str:
+    known = {"prod": "production", "dev": "development"}.get(text.strip().lower(), text.strip().lower())
+    return _choice(*wire.ENVIRONMENTS)(known, name)
+
+
+def _moment(text: str, name: str) -> int:
+    """An instant or a whole date, both included: after a date is from its first moment, before it up to its last."""
+    text = text.strip().replace(" ", "+") if "T" in text else text.strip()  # a raw + arrives as a blank
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return wire.read_instant(text, name)
+    start_us = wire.read_instant(datetime.combine(day, time()).isoformat(), name)
+    return start_us + _DAY_US - 1 if name.endswith("_before") else start_us
+
+
+def _pairs(text: str, name: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for part in text.split(","):
+        key, colon, value = part.partition(":")
+        if not part.strip():
+            continue
+        if not colon or not _PATH.fullmatch(key.strip()):
+            raise Invalid.of(name, "must read key:value[,key:value...]")
+        pairs.append((key.strip(), value.strip()))
+    if len(pairs) > _MAX_PAIRS:
+        raise Invalid.of(name, f"holds more than {_MAX_PAIRS} pairs")
+    return tuple(pairs)
+
+
+_READERS: dict[str, Callable[[str, str], Any]] = {
+    "is_marked": _flag,
+    "is_used": _flag,
+    "include_deleted": _flag,
+    "has_messages": _flag,
+    "has_feedback": _flag,
+    "has_action": _flag,
+    "has_error": _flag,
+    "escalated": _flag,
+    "started_at_after": _moment,
+    "started_at_before": _moment,
+    "environment": _environment,
+    "feedback_sentiment": _choice(*wire.SENTIMENTS),
+    "feedback_source": _choice(*wire.FEEDBACK_SOURCES),
+    "metadata": _pairs,
+    "message_contains": lambda text, name: wire.read_text(text, name, 1_000),
+    "search": lambda text, name: wire.read_text(text, name, 1_000),
+}
+
+
+def page(
+    store: Store,
+    scope: Scope,
+    where: Filter,
+    *,
+    limit: int,
+    offset: int = 0,
+    before: tuple[int, int] | None = None,
+    after: tuple[int, int] | None = None,
+) -> tuple[list[Conversation], bool]:
+    """Conversations, newest first, and whether more follow in the direction asked for."""
+    return store.conversations.page(scope, where, limit=limit, offset=offset, before=before, after=after)
+
+
+def count(store: Store, scope: Scope, where: Filter, limit: int | None = None) -> int:
+    """How many conversations match; counting stops at `limit`."""
+    return store.conversations.count(scope, where, limit=limit)
+
+
+def get(store: Store, scope: Scope, id: int, *, deleted: bool = False) -> Conversation:
+    """One conversation by our id. Raises NotFound."""
+    head = store.conversations.get(scope, id, deleted=deleted)
+    if head is None:
+        raise NotFound("no such conversation")
+    return head
+
+
+def lookup(store: Store, agent: Agent, conversation_id: str) -> Conversation:
+    """One live conversation by the caller's id. Raises NotFound."""
+    head = store.conversations.live(agent.id, [conversation_id]).get(conversation_id)
+    if head is None:
+        raise NotFound("no such conversation")
+    return head
+
+
+def transcript(store: Store, scope: Scope, id: int, *, deleted: bool = False) -> Transcript:
+    """A conversation with everything that belongs to it. Raises NotFound."""
+    return transcripts(store, [get(store, scope, id, deleted=deleted)])[0]
+
+
+def transcripts(store: Store, heads: Sequence[Conversation]) -> list[Transcript]:
+    """The transcripts of these conversations of one agent, in the same order; four reads whatever their number."""
+    if not heads:
+        return []
+    agent_id, ids = heads[0].agent_id, [head.id for head in heads]
+    events = store.timeline.of(agent_id, ids)
+    files = store.conversations.attachments(agent_id, ids)
+    feedbacks = store.conversations.feedbacks(agent_id, ids)
+    return [
+        Transcript(
+            head, tuple(events.get(head.id, ())), tuple(files.get(head.id, ())), tuple(feedbacks.get(head.id, ()))
+        )
+        for head in heads
+    ]
+
+
+def message(store: Store, scope: Scope, row: int) -> Event:
+    """One transcript row by our id. Raises NotFound."""
+    event = store.timeline.find(scope, row)
+    if event is None:
+        raise NotFound("no such message")
+    return event
+
+
+# -- changes ---------------------------------------------------------------------------------------------------------
+def update(store: Store, scope: Scope, id: int, changes: Mapping[str, Any]) -> Conversation:
+    """Set what people may set by hand: name, is_marked, customer_id, device, language, metadata (replaced whole).
+
+    What is set by hand wins over what events say, whenever they arrive.
+
+    Raises:
+        NotFound, Invalid
+    """
+    before = get(store, scope, id)
+    sound = {name: _sound(name, value) for name, value in changes.items() if name in _UPDATABLE}
+    if not sound:
+        raise Invalid.of("body", f"must set at least one of {', '.join(_UPDATABLE)}")
+    overrides = {**before.overrides, **{name: value for name, value in sound.items() if name != "is_marked"}}
+    return _changed(store, before, before.but(**sound, overrides=overrides))
+
+
+def _sound(name: str, value: Any) -> Any:
+    try:
+        if name == "is_marked":
+            if value not in (True, False) or not isinstance(value, bool):
+                raise InvalidEvent(name, "must be true or false")
+            return value
+        if name == "metadata":
+            if not isinstance(value, dict):
+                raise InvalidEvent(name, "must be an object")
+            return wire.read_metadata(value)
+        if value is None:
+            if name == "name":
+                raise InvalidEvent(name, "must not be blank")
+            return None
+        text = wire.read_text(value, name).strip()
+        if name == "name" and not text:
+            raise InvalidEvent(name, "must not be blank")
+        return text
+    except InvalidEvent as wrong:
+        raise Invalid.of(wrong.field, wrong.reason) from None
+
+
+def rename(store: Store, scope: Scope, id: int, name: Any) -> Conversation:
+    """Give a conversation a name of 1 to 255 characters. Raises NotFound, Invalid."""
+    return update(store, scope, id, {"name": name})
+
+
+def mark(store: Store, scope: Scope, id: int, is_marked: Any) -> Conversation:
+    """Mark a conversation as important, or not. Raises NotFound, Invalid."""
+    return update(store, scope, id, {"is_marked": is_marked})
+
+
+def delete(store: Store, scope: Scope, id: int, now_us: int) -> Conversation:
+    """Hide a conversation from lists, look-ups and analytics; its rows stay. Raises NotFound, also the second time."""
+    head = store.conversations.get(scope, id)
+    if head is None:
+        raise NotFound("conversation not found or already deleted")
+    return _changed(store, head, head.but(deleted_us=now_us))
+
+
+def _changed(store: Store, before: Conversation, after: Conversation) -> Conversation:
+    store.conversations.change([after])
+    return after
+
+
+def add_feedback(
+    store: Store, agent: Agent, conversation: Conversation, fields: Mapping[str, Any], event_id: str, now_us: int, source: str
+) -> Feedback:
+    """Store one feedback on a live conversation; the same `event_id` again gives the first row.
+
+    Raises:
+        InvalidEvent: the sentiment or comment breaks the contract.
+    """
+    draft = Draft(event_id, "feedback", conversation.conversation_id, now_us, 0, wire.check("feedback", fields))
+    ingest.accept(store, agent, [draft], now_us, source=source)
+    return store.conversations.known_feedbacks(agent.id, [event_id])[event_id]
+
+
+def only_agent(agent: Agent | None) -> Agent:
+    """The agent of an API key. Raises Forbidden for people, who have many."""
+    if agent is None:
+        raise Forbidden("this needs an agent's API key")
+    return agent

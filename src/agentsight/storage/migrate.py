@@ -1,0 +1,43 @@
+"""The schema, forward only: an empty or older database becomes today's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+_SCRIPTS = Path(__file__).parent / "sql" / "migrations"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def latest() -> str:
+    """The revision this version of AgentSight needs."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def current(storage: Any) -> str | None:
+    """The revision the database is at; None: empty."""
+    with storage.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def migrate(storage: Any) -> tuple[str | None, str]:
+    """Bring the database to `latest()`; gives the revisions before and after. Nothing happens when it is there already."""
+    before, needed = current(storage), latest()
+    if before != needed:
+        config = _config()
+        with storage.engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+    return before, needed
