@@ -1,0 +1,224 @@
+"""The door: who is asking, what they sent, and every refusal in the one shape of AgentSight's errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agentsight.chat.errors import Refusal, invalid
+from agentsight.chat.tokens import Verifier, unauthenticated
+
+log = logging.getLogger(__name__)
+
+COOKIE = "agentsight_chat"
+MAX_BODY_BYTES = 1_000_000
+MAX_ID = 2**31 - 1
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types agentsight"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+M = TypeVar("M", bound=BaseModel)
+
+
+# -- who -------------------------------------------------------------------------------------------------------------
+def bearer(request: Request) -> str | None:
+    """The token of the Authorization header, if there is such a header. Raises Refusal for one that holds none."""
+    headers = request.headers.getlist("authorization")
+    if not headers:
+        return None
+    scheme, _, token = headers[0].partition(" ")
+    if len(headers) > 1 or scheme.lower() != "bearer" or not token.strip():
+        raise unauthenticated()
+    return token.strip()
+
+
+async def signed_in(request: Request) -> str:
+    """The user of the token, or of the page's cookie; a cookie changes things from its own site only.
+
+    Raises:
+        Refusal: unauthenticated, forbidden.
+    """
+    verifier: Verifier = request.app.state.chat.verifier
+    token = bearer(request)
+    if token is None:
+        token = request.cookies.get(COOKIE)
+        if token is None:
+            raise unauthenticated()
+        if request.method not in ("GET", "HEAD"):
+            require_same_origin(request)
+    return await verifier.check(token)
+
+
+async def owner(request: Request, user_id: str) -> str:
+    """The signed-in user, who must be the one of the path. Raises Refusal(unauthenticated or forbidden)."""
+    user = await signed_in(request)
+    if user != user_id:
+        raise Refusal("forbidden", "This token is for another user.")
+    return user
+
+
+SignedIn = Annotated[str, Depends(signed_in)]
+Owner = Annotated[str, Depends(owner)]
+
+
+def require_same_origin(request: Request) -> None:
+    """Refuse what another site made a browser send. Raises Refusal(forbidden)."""
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    same = site == "same-origin" if site else bool(origin) and urlsplit(origin).netloc == request.headers.get("host")
+    if not same:
+        raise Refusal("forbidden", "Send a Bearer token, or come from this site's own page.")
+
+
+# -- what ------------------------------------------------------------------------------------------------------------
+async def read_body(request: Request, model: type[M]) -> M:
+    """The JSON body as a `model`.
+
+    Raises:
+        Refusal: bad_request (not UTF-8), unsupported_media_type, invalid (says which fields).
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise Refusal("unsupported_media_type", "Send JSON, with Content-Type: application/json.")
+    try:
+        text = (await request.body()).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Refusal("bad_request", "The body is not UTF-8.") from None
+    try:
+        body = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twins)
+    except (ValueError, RecursionError):
+        raise invalid("body", "is not JSON") from None
+    return fit(model, body)
+
+
+def fit(model: type[M], body: Any) -> M:
+    """`body` as a `model`. Raises Refusal(invalid) that says which fields, and never repeats what was sent."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as wrong:
+        raise _refusal(wrong.errors(include_url=False, include_context=False, include_input=False)) from None
+
+
+def _refusal(errors: Any) -> Refusal:
+    fields: dict[str, list[str]] = {}
+    for error in errors:
+        place = [str(step) for step in error["loc"] if step not in ("body", "path", "query", "header")]
+        name = ".".join(place).encode("utf-8", "replace").decode()[:200] or "body"
+        fields.setdefault(name, []).append(str(error["msg"]).removeprefix("Value error, "))
+    first, reasons = next(iter(fields.items()))
+    return Refusal("invalid", f"{first}: {reasons[0]}", fields=fields)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    body = dict(pairs)
+    if len(body) != len(pairs):
+        raise ValueError("a key stands twice")
+    return body
+
+
+def path_number(text: str, code: str, detail: str) -> int:
+    """A row's number from a path; anything that cannot be one is unknown."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= MAX_ID):
+        raise Refusal(code, detail)
+    return int(text)
+
+
+def query_number(request: Request, name: str, default: int | None, least: int, most: int) -> int | None:
+    """A whole number of the query string, at most `most`. Raises Refusal(invalid)."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) >= least):
+        raise invalid(name, f"must be a whole number of at least {least}")
+    return min(int(text), most)
+
+
+def body_schema(model: type[BaseModel], kind: str = "application/json") -> dict[str, Any]:
+    """What /openapi.json says about a body this module reads."""
+    schema = model.model_json_schema()
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
+
+
+# -- answers ---------------------------------------------------------------------------------------------------------
+def problem(request: Request, status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
+    """An error's body."""
+    return {"detail": detail, "code": code, **more, "request_id": request_id(request.scope)}
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Make an answer of everything that can be raised."""
+
+    def refused(request: Request, refusal: Any) -> Response:
+        more = {"fields": refusal.fields} if refusal.fields else {}
+        body = problem(request, refusal.status, refusal.code, refusal.detail, **more, **refusal.extra)
+        return JSONResponse(body, refusal.status, refusal.headers)
+
+    def http(request: Request, wrong: Any) -> Response:
+        code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(wrong.status_code, "bad_request")
+        detail = HTTPStatus(wrong.status_code).phrase + "."
+        return JSONResponse(problem(request, wrong.status_code, code, detail), wrong.status_code, wrong.headers)
+
+    def unfit(request: Request, wrong: Any) -> Response:
+        return refused(request, _refusal(wrong.errors()))
+
+    def crashed(request: Request, _: Exception) -> Response:
+        return JSONResponse(problem(request, 500, "server_failed", "Something went wrong here."), 500)
+
+    handlers: list[tuple[Any, Callable[[Request, Any], Response]]] = [
+        (Refusal, refused), (HTTPException, http), (RequestValidationError, unfit), (Exception, crashed),
+    ]  # fmt: skip
+    for kind, handler in handlers:
+        app.add_exception_handler(kind, handler)
+
+
+def request_id(scope: Scope) -> str:
+    """The request's number; an app around this one may have given it one already."""
+    state = scope.setdefault("state", {})
+    return str(state.setdefault("request_id", secrets.token_hex(8)))
+
+
+class Headers:
+    """Puts the request's number and the security headers on every answer."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        number = request_id(scope)
+
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = number
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, dressed)
