@@ -42,6 +42,7 @@ class InvalidEvent(AgentSightError, ValueError):
     """One tracked event breaks the contract; the rest of its batch still counts."""
 
     code, status = "invalid", 400
+    event_id: str | None = None  # of the event, where the envelope was sound enough to tell
 
     def __init__(self, field: str, reason: str):
         super().__init__(f"{field}: {reason}")

@@ -29,7 +29,7 @@ MAX_PAYLOAD_CHARS: Final = 262_144  # tools_used and response
 MAX_PAYLOAD_DEPTH: Final = 64
 MAX_FILE_BYTES: Final = 25 * 1024 * 1024
 MAX_FILES: Final = 10  # of one upload
-MAX_UPLOAD_BYTES: Final = 50 * 1024 * 1024  # of one upload, decoded
+MAX_UPLOAD_BYTES: Final = 40_000_000  # of one upload request
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # what JSON readers agree on
 MAX_DURATION_MS: Final = 10**12
 

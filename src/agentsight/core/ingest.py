@@ -44,7 +44,7 @@ def accept(
 
 
 def _rejected(index: int, wrong: InvalidEvent) -> Verdict:
-    return Verdict(index, getattr(wrong, "event_id", None), "rejected", field=wrong.field, reason=wrong.reason)
+    return Verdict(index, wrong.event_id, "rejected", field=wrong.field, reason=wrong.reason)
 
 
 def _known(store: Store, agent: Agent, drafts: list[Draft]) -> Mapping[str, Event | Feedback]:
@@ -139,7 +139,7 @@ def _feedback(id: int, agent: Agent, conversation: int, draft: Draft, source: st
 
 def _event(id: int, agent_id: int, conversation: int, draft: Draft) -> Event:
     """The row of one draft: what is searched and counted in columns of its own, the rest in `detail`."""
-    rest = draft.fields
+    rest = dict(draft.fields)
     metadata = rest.pop("metadata", None) or {}
     kind = draft.kind
     sender = content = name = duration_ms = error = None

@@ -1,0 +1,130 @@
+"""The server, put together: settings, storage, routes. The only file here that opens storage."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from itsdangerous import URLSafeTimedSerializer
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from agentsight import __version__, wire
+from agentsight.core.ports import Storage
+from agentsight.errors import AgentSightError, ServerFailed
+from agentsight.storage import open_storage
+from agentsight.storage.blobs import FileBlobs
+from agentsight.storage.migrate import current, latest, migrate
+
+from . import analytics, conversations, http, ingest, pages, telemetry
+from .settings import Settings
+from .ui.headers import SecurityHeaders
+
+_STARTED = f"{time.time_ns() // 1_000_000:x}{os.getpid():x}"
+
+
+def open_app(settings: Settings) -> FastAPI:
+    """The server on this database, its schema brought up to date first."""
+    storage = open_storage(settings.database_url)
+    migrate(storage)
+    return create_app(settings, storage)
+
+
+def create_app(settings: Settings, storage: Storage) -> FastAPI:
+    """The server on a storage somebody opened; it is closed when the server stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(storage.close)
+
+    app = FastAPI(
+        title="AgentSight",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        routes=[Route("/api/batch/", ingest.batch, methods=["POST"])],
+        default_response_class=JSONResponse,
+    )
+    state = app.state
+    state.settings, state.storage = settings, storage
+    state.blobs = FileBlobs(settings.files)
+    state.signer = URLSafeTimedSerializer(settings.secret(), salt="files")
+    state.keys, state.keys_noted = {}, {}
+    app.add_exception_handler(AgentSightError, http.on_refusal)
+    app.add_exception_handler(HTTPException, http.on_http_exception)
+    app.add_exception_handler(Exception, http.on_crash)
+    for room in (ingest, conversations, analytics, pages):
+        app.include_router(room.router)
+    app.add_api_route("/healthz", healthz, methods=["GET", "HEAD"], tags=["health"], summary="The process is up")
+    app.add_api_route("/readyz", readyz, methods=["GET", "HEAD"], tags=["health"], summary="The database answers")
+    app.add_api_route("/metrics", telemetry.metrics, methods=["GET"], tags=["health"], summary="Prometheus text")
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def wrapped(app: FastAPI) -> ASGIApp:
+    """`app` behind the layers that see every request first and every answer last."""
+    numbers = itertools.count()
+    return http.Door(SecurityHeaders(app), lambda: f"{_STARTED}-{next(numbers):x}")
+
+
+async def healthz(request: Request) -> Response:
+    return http.Json({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    storage = http.storage(request)
+    revision = await asyncio.to_thread(current, storage)
+    if revision != latest():
+        raise ServerFailed("the database schema is not this version's; run agentsight migrate", retry_after_s=5)
+    await http.write(request, lambda store: None)
+    return http.Json({"status": "ok", **storage.facts()})
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        schema["paths"]["/api/batch/"] = {"post": _BATCH_DOC}
+        app.openapi_schema = orjson.loads(orjson.dumps(schema))
+    document: dict[str, Any] = app.openapi_schema or {}
+    return document
+
+
+_BATCH_DOC = {
+    "tags": ["ingest"],
+    "summary": "Store a batch of events; a verdict per event, after the commit",
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["events"],
+                    "properties": {
+                        "sdk": {"type": "object"},
+                        "sent_at": {"type": "string", "format": "date-time"},
+                        "events": {
+                            "type": "array",
+                            "maxItems": wire.MAX_BATCH_EVENTS,
+                            "items": {"oneOf": [wire.json_schema(kind) for kind in wire.EVENTS]},
+                        },
+                    },
+                }
+            }
+        },
+    },
+    "responses": {"200": {"description": "accepted, duplicate, rejected and one result per event"}},
+}

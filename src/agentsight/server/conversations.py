@@ -1,0 +1,236 @@
+"""The query and management API of the seeds. Source: contracts, SDK 0.0.x, sections 3.8 to 3.14."""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from itsdangerous import BadSignature
+from starlette.responses import FileResponse, Response
+
+from agentsight import wire
+from agentsight.core import attachments as files
+from agentsight.core import conversations
+from agentsight.core.model import Agent, Conversation, Feedback, Principal, Transcript
+from agentsight.core.ports import Store
+from agentsight.errors import Invalid, InvalidEvent, NotFound
+
+from . import http, render
+from .http import Json
+
+router = APIRouter(tags=["conversations"])
+
+PAGE_SIZE, MAX_PAGE_SIZE, MAX_PAGE = 10, 100, 1_000_000
+_BODY_BYTES = 1_048_576
+_ONE_RANGE = re.compile(r"bytes=\d{0,18}-\d{0,18}")
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+@router.get("/api/conversations/", summary="Conversations, newest first, with all filters")
+async def get_conversations(request: Request) -> Response:
+    asking = await http.principal(request)
+    where = conversations.parse_filter(http.multi(request))
+    number, size = _page_number(request), _page_size(request)
+    is_full = request.query_params.get("full", "true").lower() not in ("false", "0")
+
+    def ask(store: Store) -> tuple[int, list[Conversation] | list[Transcript]]:
+        total = store.conversations.count(asking.scope, where)
+        rows, _ = conversations.page(store, asking.scope, where, limit=size, offset=(number - 1) * size)
+        return total, conversations.transcripts(store, rows) if is_full else rows
+
+    total, rows = await http.read(request, ask)
+    if number > 1 and not rows:
+        raise NotFound("Invalid page.")
+    signer, base = request.app.state.signer, http.base_url(request)
+    results = [render.full(row, signer, base) if isinstance(row, Transcript) else render.lean(row) for row in rows]
+    return Json(_envelope(request, total, number, size, results))
+
+
+def _page_number(request: Request) -> int:
+    text = request.query_params.get("page") or "1"
+    if not (text.isascii() and text.isdigit()) or len(text) > 18 or not 1 <= int(text) <= MAX_PAGE:
+        raise NotFound("Invalid page.")
+    return int(text)
+
+
+def _page_size(request: Request) -> int:
+    text = request.query_params.get("page_size") or str(PAGE_SIZE)
+    if not (text.isascii() and text.isdigit()) or int(text[:18]) < 1:
+        raise Invalid.of("page_size", f"must be a whole number from 1 to {MAX_PAGE_SIZE}")
+    return min(int(text[:18]), MAX_PAGE_SIZE)
+
+
+def _envelope(request: Request, total: int, number: int, size: int, results: list[Any]) -> dict[str, Any]:
+    pages = max(1, math.ceil(total / size))
+
+    def link(page: int) -> str:
+        others = [(name, value) for name, value in request.query_params.multi_items() if name != "page"]
+        return f"{http.base_url(request)}{request.url.path}?{urlencode([*others, ('page', str(page))])}"
+
+    return {
+        "count": total,
+        "page_size": size,
+        "total_pages": pages,
+        "current_page": number,
+        "next": link(number + 1) if number < pages else None,
+        "previous": link(number - 1) if number > 1 else None,
+        "results": results,
+    }
+
+
+@router.get("/api/conversations/lookup/", summary="Our id of a conversation_id")
+async def lookup(request: Request) -> Response:
+    asking = await http.principal(request)
+    agent = conversations.only_agent(asking.agent)
+    wanted = request.query_params.get("conversation_id", "")
+    if not wanted.strip():
+        raise NotFound("no such conversation")
+    head = await http.read(request, lambda store: conversations.lookup(store, agent, wanted))
+    return Json({"id": head.id, "conversation_id": head.conversation_id})
+
+
+@router.get("/api/conversations/{id}/", summary="One conversation with its transcript")
+async def get_conversation(request: Request, id: str) -> Response:
+    transcript = await _transcript(request, id)
+    return Json(render.full(transcript, request.app.state.signer, http.base_url(request)))
+
+
+@router.get("/api/conversations/{id}/attachments/", summary="The files of one conversation")
+async def get_attachments(request: Request, id: str) -> Response:
+    transcript = await _transcript(request, id)
+    return Json(render.attachment_listing(transcript, request.app.state.signer, http.base_url(request)))
+
+
+async def _transcript(request: Request, id: str) -> Transcript:
+    asking = await http.principal(request)
+    row = http.row_id(id)
+    deleted = conversations.parse_filter(http.multi(request)).include_deleted
+    return await http.read(request, lambda store: conversations.transcript(store, asking.scope, row, deleted=deleted))
+
+
+# -- changes ---------------------------------------------------------------------------------------------------------
+async def _change(
+    request: Request, id: str, change: Callable[[Store, Principal, int, dict[str, Any]], Conversation]
+) -> tuple[Conversation, dict[str, Any]]:
+    asking = await http.principal(request, write=True)
+    row = http.row_id(id)
+    raw = await http.read_body(request, _BODY_BYTES)
+    body = http.decode_object(raw) if raw.strip() else {}
+    return await http.write(request, lambda store: change(store, asking, row, body)), body
+
+
+def _ids(head: Conversation) -> dict[str, Any]:
+    return {"id": head.id, "conversation_id": head.conversation_id}
+
+
+@router.patch("/api/conversations/{id}/rename/", summary="Give a conversation a name")
+async def rename(request: Request, id: str) -> Response:
+    head, _ = await _change(
+        request, id, lambda store, who, row, body: conversations.rename(store, who.scope, row, body.get("name"))
+    )
+    return Json({**_ids(head), "name": head.name})
+
+
+@router.post("/api/conversations/{id}/mark/", summary="Mark a conversation as important, or not")
+async def mark(request: Request, id: str) -> Response:
+    head, _ = await _change(
+        request, id, lambda store, who, row, body: conversations.mark(store, who.scope, row, body.get("is_marked"))
+    )
+    return Json({**_ids(head), "is_marked": head.is_marked})
+
+
+@router.patch("/api/conversations/{id}/update/", summary="Set name, is_marked, customer_id, device, language, metadata")
+async def update(request: Request, id: str) -> Response:
+    head, body = await _change(
+        request, id, lambda store, who, row, body: conversations.update(store, who.scope, row, body)
+    )
+    shown = render.lean(head)
+    changed = {name: shown[name] for name in body if name in shown and name not in ("id", "conversation_id")}
+    return Json({**_ids(head), "updated_fields": sorted(changed), **changed})
+
+
+@router.delete("/api/conversations/{id}/delete/", summary="Hide a conversation everywhere")
+async def delete(request: Request, id: str) -> Response:
+    head, _ = await _change(
+        request, id, lambda store, who, row, body: conversations.delete(store, who.scope, row, http.now_us())
+    )
+    shown = render.lean(head)
+    return Json({**_ids(head), "is_deleted": True, "deleted_at": shown["deleted_at"]})
+
+
+@router.post("/api/conversation-feedbacks/", summary="Store feedback on a conversation")
+async def post_feedback(request: Request) -> Response:
+    asking = await http.principal(request, write=True)
+    http.require_json(request)
+    body = http.decode_object(await http.read_body(request, _BODY_BYTES))
+    fields = wire.check("feedback", body)
+    event_id = body.get("event_id") if isinstance(body.get("event_id"), str) else None
+
+    def change(store: Store) -> Feedback:
+        agent, head = _feedback_target(store, asking, body)
+        source = "customer" if asking.key_id is not None else "platform"
+        return conversations.add_feedback(
+            store, agent, head, fields, (event_id or str(uuid.uuid4()))[:128], http.now_us(), source
+        )
+
+    given = await http.write(request, change)
+    return Json(render.feedback(given), 201)
+
+
+def _feedback_target(store: Store, asking: Principal, body: dict[str, Any]) -> tuple[Agent, Conversation]:
+    row, told = body.get("conversation"), body.get("conversation_id")
+    if row is not None:
+        head = conversations.get(store, asking.scope, http.row_id(str(row)))
+        agent = store.tenants.agent(head.agent_id)
+        if agent is None:
+            raise NotFound("no such conversation")
+        return agent, head
+    agent = conversations.only_agent(asking.agent)
+    try:
+        return agent, conversations.lookup(store, agent, wire.read_conversation_id(told))
+    except InvalidEvent as wrong:
+        raise Invalid.of(wrong.field, wrong.reason) from None
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+@router.get("/files/{token}/{name}", summary="The bytes of a file, by a signed link", include_in_schema=False)
+async def download(request: Request, token: str, name: str) -> Response:
+    """Offered for download under a cleaned name; only pictures whose bytes are pictures are shown, and only on demand."""
+    try:
+        row = request.app.state.signer.loads(token, max_age=files.LINK_LIFETIME_S)
+    except BadSignature:
+        raise NotFound("this link is not valid any more; ask for a new one") from None
+    file = await http.read(request, lambda store: store.conversations.attachment(row))
+    if file is None:
+        raise NotFound("this file is gone")
+    path = request.app.state.blobs.path(file.sha256)
+    if not path.exists():
+        raise NotFound("this file is gone")
+    shown = _picture(path) if request.query_params.get("inline") else None
+    if not _ONE_RANGE.fullmatch(request.headers.get("range", "bytes=0-")):
+        headers = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
+        request.scope["headers"] = headers
+    return FileResponse(
+        path,
+        media_type=shown or "application/octet-stream",
+        filename=file.filename,
+        content_disposition_type="inline" if shown else "attachment",
+        headers={
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "private, max-age=600",
+        },
+    )
+
+
+def _picture(path: Any) -> str | None:
+    with open(path, "rb") as file:
+        kind = files.sniffed(file.read(16))
+    return kind if kind and kind.startswith("image/") else None
+
+

@@ -1,0 +1,383 @@
+"""HTTP, once for every surface: who is asking, how a body is read, what an error looks like, paging."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import orjson
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agentsight.core import tenancy
+from agentsight.core.model import Principal
+from agentsight.core.ports import Storage, Store
+from agentsight.errors import (
+    AgentSightError,
+    Forbidden,
+    Invalid,
+    InvalidEvent,
+    NotAllowed,
+    NotFound,
+    Refused,
+    ServerFailed,
+    TooLarge,
+    Unauthorized,
+    UnsupportedMedia,
+)
+
+T = TypeVar("T")
+
+SESSION_COOKIE = "agentsight_session"
+BODY_S = 30  # a body that takes longer is cut
+KEY_MEMORY_S = 1.0  # how long a verified key is believed; so long a revoked one may still pass
+_SLASHES = re.compile(r"//+")
+_HOST = re.compile(r"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
+_log = logging.getLogger("agentsight.server")
+
+
+# -- time and storage ------------------------------------------------------------------------------------------------
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def storage(request: Request) -> Storage:
+    opened: Storage = request.app.state.storage
+    return opened
+
+
+async def read(request: Request, ask: Callable[[Store], T]) -> T:
+    """`ask` in a read transaction, off the event loop."""
+    return await run_in_threadpool(storage(request).read, ask)
+
+
+async def write(request: Request, change: Callable[[Store], T]) -> T:
+    """`change` in a write transaction; returns after its commit."""
+    done: Future[T] = storage(request).write(change)
+    return await asyncio.shield(asyncio.wrap_future(done))
+
+
+# -- who is asking ---------------------------------------------------------------------------------------------------
+async def principal(request: Request, *, write: bool = False) -> Principal:
+    """Who asks: the API key of the Authorization header, else the signed-in person of the session cookie.
+
+    Raises:
+        Unauthorized: neither, or not a valid one.
+        Forbidden: `write` was asked of a key or person that may only read.
+    """
+    asking = await _principal(request)
+    if write and not asking.can_write:
+        raise Forbidden("this key may only read; create one with --role write")
+    return asking
+
+
+async def _principal(request: Request) -> Principal:
+    header = request.headers.get("authorization")
+    if header is not None:
+        scheme, _, secret = header.partition(" ")
+        if scheme.lower() != "api-key" or len(header) > 1_024 or len(request.headers.getlist("authorization")) > 1:
+            raise Unauthorized("send the header Authorization: Api-Key ags_...")
+        return await _of_key(request, secret.strip())
+    token = request.cookies.get(SESSION_COOKIE)
+    if token is None:
+        raise Unauthorized("send the header Authorization: Api-Key ags_...")
+    return await signed_in(request, token)
+
+
+async def signed_in(request: Request, token: str) -> Principal:
+    """The person of this session. Raises Unauthorized when it ended."""
+
+    def ask(store: Store) -> Principal | None:
+        user = tenancy.session_user(store, token, now_us())
+        return tenancy.principal_of(store, user) if user else None
+
+    found = await read(request, ask)
+    if found is None:
+        raise Unauthorized("this session has ended; sign in again")
+    return found
+
+
+async def _of_key(request: Request, key: str) -> Principal:
+    memory: dict[str, tuple[float, Principal]] = request.app.state.keys
+    remembered = memory.get(key)
+    if remembered is not None and remembered[0] > time.monotonic():
+        return remembered[1]
+    found = await read(request, lambda store: tenancy.verify_key(store, key, now_us()))
+    if len(memory) > 10_000:
+        memory.clear()
+    memory[key] = (time.monotonic() + KEY_MEMORY_S, found)
+    await _note_use(request, found)
+    return found
+
+
+async def _note_use(request: Request, asking: Principal) -> None:
+    """Remember when a key was last used, once a minute at most."""
+    noted: dict[int, float] = request.app.state.keys_noted
+    key_id = asking.key_id
+    if key_id is not None and noted.get(key_id, 0) < time.monotonic() - 60:
+        noted[key_id] = time.monotonic()
+        storage(request).write(lambda store: store.tenants.key_used(key_id, now_us()))
+
+
+# -- bodies ----------------------------------------------------------------------------------------------------------
+async def read_body(request: Request, most: int) -> bytes:
+    """The whole body, gunzipped where it says so.
+
+    Raises:
+        TooLarge: it is over `most` bytes, before or after gunzip.
+        Invalid: it is cut short, not gzip though it says so, or takes too long to arrive.
+        UnsupportedMedia: another encoding.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", ""):
+        raise UnsupportedMedia(f"Content-Encoding {encoding[:40]} is not read; send gzip or none")
+    if declared_bytes(request) > most:
+        raise over(most)
+    try:
+        async with asyncio.timeout(BODY_S):
+            body = await _collect(request, most)
+    except TimeoutError:
+        raise Invalid.of("body", f"did not arrive within {BODY_S} seconds") from None
+    except ClientDisconnect:
+        raise Invalid.of("body", "was cut short") from None
+    return _gunzip(body, most) if encoding == "gzip" else body
+
+
+def declared_bytes(request: Request) -> int:
+    """What Content-Length says, 0 where it says nothing usable."""
+    length = request.headers.get("content-length", "0")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 19 else 0
+
+
+def over(most: int) -> TooLarge:
+    """The refusal of a body over `most` bytes."""
+    return TooLarge(f"the body is over {most // 1_000_000} MB; send it in parts")
+
+
+async def _collect(request: Request, most: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise over(most)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def capped(receive: Receive, most: int) -> Receive:
+    """`receive` that refuses to hand over more than `most` bytes in all."""
+    size = 0
+
+    async def counting() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > most:
+            raise over(most)
+        return message
+
+    return counting
+
+
+def _gunzip(body: bytes, most: int) -> bytes:
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        plain = inflater.decompress(body, most + 1)
+    except zlib.error:
+        raise Invalid.of("body", "is not gzip, though Content-Encoding says so") from None
+    if len(plain) > most:
+        raise over(most)
+    if not inflater.eof:
+        raise Invalid.of("body", "is gzip cut short")
+    if inflater.unused_data.strip(b"\x00"):
+        raise Invalid.of("body", "has something after its gzip")
+    return plain
+
+
+def require_json(request: Request) -> None:
+    """Raises UnsupportedMedia when the body says it is something else. Old clients always say JSON; silence is fine."""
+    told = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if told != "application/json" and not told.endswith("+json"):
+        raise UnsupportedMedia("send the body as application/json")
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises Invalid, naming the field where one is to blame."""
+    document = decode(body)
+    if not isinstance(document, dict):
+        raise Invalid.of("body", "must be a JSON object")
+    return document
+
+
+def decode(body: bytes) -> Any:
+    """A JSON document; what no JSON document may hold (NaN, one name twice, endless depth) is refused by name."""
+    if not body:
+        raise Invalid.of("body", "must be JSON; it is empty")
+    try:
+        text = body.decode("utf-8-sig")
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+    except UnicodeDecodeError:
+        raise Invalid.of("body", "must be UTF-8") from None
+    except RecursionError:
+        raise Invalid.of("body", "is nested too deep") from None
+    except InvalidEvent as wrong:
+        raise Invalid.of(wrong.field, wrong.reason) from None
+    except ValueError as wrong:
+        raise Invalid.of("body", f"is not JSON: {str(wrong)[:120]}") from None
+
+
+def _no_constant(name: str) -> float:
+    raise InvalidEvent("body", f"holds {name}, which JSON does not have")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise InvalidEvent("body", f"holds {text[:40]}, which is too large for a number")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidEvent(twice[:100], "is given twice")
+    return unique
+
+
+# -- answers ---------------------------------------------------------------------------------------------------------
+class Json(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS, default=str)
+
+
+def error_body(error: AgentSightError, request_id: str) -> dict[str, Any]:
+    """The one shape of every error."""
+    body: dict[str, Any] = {"detail": str(error), "code": error.code}
+    if isinstance(error, InvalidEvent):
+        body["fields"] = {error.field: [error.reason]}
+    elif isinstance(error, Refused) and error.fields:
+        body["fields"] = error.fields
+    body["request_id"] = request_id
+    return body
+
+
+def error_response(error: AgentSightError, request_id: str) -> Response:
+    headers: dict[str, str] = {}
+    status = error.status_code if isinstance(error, Refused) and error.status_code else error.status
+    if status == 401:
+        headers["WWW-Authenticate"] = "Api-Key"
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(retry_after_s)))
+    return Json(error_body(error, request_id), status, headers)
+
+
+def request_id(request: Request) -> str:
+    known: str = request.scope.get("agentsight.request_id", "")
+    return known
+
+
+async def on_refusal(request: Request, error: Exception) -> Response:
+    if not isinstance(error, AgentSightError):
+        raise error
+    if error.status >= 500:
+        _log.error("request %s failed: %s", request_id(request), error, exc_info=error)
+    return error_response(error, request_id(request))
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (no such path, no such method), in our shape."""
+    if not isinstance(error, HTTPException):
+        raise error
+    known: dict[int, AgentSightError] = {
+        404: NotFound("there is nothing at this path"),
+        405: NotAllowed(f"{request.method} is not possible here"),
+    }
+    refusal = known.get(error.status_code) or Refused(str(error.detail), error.status_code)
+    response = error_response(refusal, request_id(request))
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+async def on_crash(request: Request, error: Exception) -> Response:
+    """The edge: whatever nobody expected is logged whole and told in general."""
+    _log.error("request %s crashed", request_id(request), exc_info=error)
+    refusal = ServerFailed("something went wrong here; the log has it under this request id", 500)
+    return error_response(refusal, request_id(request))
+
+
+# -- paths and ids ---------------------------------------------------------------------------------------------------
+def row_id(text: str) -> int:
+    """An id of ours out of a path. Raises NotFound for anything that cannot be one."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise NotFound("there is no such id")
+    return int(text)
+
+
+def base_url(request: Request) -> str:
+    """How this request reached us, for absolute links; the configured public URL wins."""
+    settings = request.app.state.settings
+    if settings.public_url:
+        return str(settings.public_url)
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        raise Invalid.of("Host", "is not a host name")
+    return f"{request.url.scheme}://{host}"
+
+
+def multi(request: Request) -> Mapping[str, list[str]]:
+    """The query string as name -> values."""
+    values: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        values.setdefault(name, []).append(value)
+    return values
+
+
+# -- the outermost layer ---------------------------------------------------------------------------------------------
+class Door:
+    """Pure ASGI, around everything: a request id on every answer, and paths as clients mean them.
+
+    Old clients join URLs by hand (`//api/track/`) and cannot follow a redirect of a POST, so duplicate slashes are
+    collapsed and a missing last slash under /api/ is added here, without a redirect.
+    """
+
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str]):
+        self._app, self._new_id = app, new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        if "//" in path:
+            path = _SLASHES.sub("/", path)
+        if path.startswith("/api/") and not path.endswith("/"):
+            path += "/"
+        request_id = self._new_id()
+        scope = {**scope, "path": path, "agentsight.request_id": request_id}
+        await self._app(scope, receive, _marked(send, request_id.encode()))
+
+
+def _marked(send: Send, request_id: bytes) -> Callable[[Message], Awaitable[None]]:
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+        await send(message)
+
+    return marked

@@ -1,0 +1,350 @@
+"""Events in: batches of our own SDK, the older single-event routes, attachments in both modes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from agentsight import wire
+from agentsight.core import attachments, conversations, ingest
+from agentsight.core.model import Agent, Attachment, Conversation, Verdict
+from agentsight.core.ports import Blobs, Store
+from agentsight.errors import Invalid, InvalidEvent, TooLarge
+from agentsight.wire import Draft
+
+from . import http, render, salvage, telemetry, translate
+from .http import Json
+
+router = APIRouter(tags=["ingest"])
+_log = logging.getLogger("agentsight.server")
+
+_TRACK_BYTES = 8 * 1024 * 1024
+_SKEW_US = 60_000_000  # a client whose clock is off by more than this is corrected by what it says it sent at
+_BIG_BYTES = 262_144  # bodies above this are decoded off the event loop
+
+
+# -- batches ---------------------------------------------------------------------------------------------------------
+async def batch(request: Request) -> Response:
+    """Store a batch of events; a verdict per event, after the commit."""
+    asking = await http.principal(request, write=True)
+    agent = conversations.only_agent(asking.agent)
+    http.require_json(request)
+    body = await http.read_body(request, wire.MAX_BATCH_BYTES)
+    now_us = http.now_us()
+    document = await run_in_threadpool(_decode, body) if len(body) > _BIG_BYTES else _decode(body)
+    drafts = _drafts(document, now_us)
+    if any(isinstance(draft, Draft) and draft.kind == "attachment" for draft in drafts):
+        drafts = await run_in_threadpool(_with_files, request.app.state.blobs, drafts)
+    verdicts = await http.write(request, partial(ingest.accept, agent=agent, drafts=drafts, now_us=now_us))
+    telemetry.count(verdicts)
+    return Json(_batch_answer(verdicts))
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except ValueError:
+        document = salvage.batch(body) if body.strip() else None
+    if not isinstance(document, dict):
+        raise Invalid.of("body", 'must be an object: {"events": [...]}')
+    return document
+
+
+def _drafts(document: Mapping[str, Any], now_us: int) -> list[Draft | InvalidEvent]:
+    items = document.get("events")
+    if not isinstance(items, list) or not items:
+        raise Invalid.of("events", "must be an array of at least one event")
+    if len(items) > wire.MAX_BATCH_EVENTS:
+        raise TooLarge(f"a batch may have {wire.MAX_BATCH_EVENTS} events at most; send the rest in another")
+    skew_us = _skew_us(document.get("sent_at"), now_us)
+    drafts = [_draft(item) for item in items]
+    if skew_us:
+        for draft in drafts:
+            if isinstance(draft, Draft):
+                draft.occurred_us = max(0, draft.occurred_us + skew_us)
+    return drafts
+
+
+def _draft(item: Any) -> Draft | InvalidEvent:
+    if isinstance(item, InvalidEvent):
+        return item
+    try:
+        return wire.parse(item)
+    except InvalidEvent as wrong:
+        if isinstance(item, dict) and isinstance(item.get("id"), str):
+            wrong.event_id = item["id"][:128]
+        return wrong
+
+
+def _skew_us(sent_at: Any, now_us: int) -> int:
+    """What to add to a client's times: nothing, unless its clock is clearly wrong."""
+    if sent_at is None:
+        return 0
+    try:
+        skew_us = now_us - wire.read_instant(sent_at, "sent_at")
+    except InvalidEvent:
+        return 0
+    return skew_us if abs(skew_us) > _SKEW_US else 0
+
+
+def _with_files(blobs: Blobs, drafts: list[Draft | InvalidEvent]) -> list[Draft | InvalidEvent]:
+    """The same drafts with the bytes of attachments put away; bad base64 costs only its own event."""
+    kept: list[Draft | InvalidEvent] = []
+    for draft in drafts:
+        if isinstance(draft, Draft) and draft.kind == "attachment":
+            try:
+                draft.fields = attachments.kept(blobs, draft.fields)
+            except InvalidEvent as wrong:
+                wrong.event_id = draft.event_id
+                kept.append(wrong)
+                continue
+        kept.append(draft)
+    return kept
+
+
+def _batch_answer(verdicts: list[Verdict]) -> dict[str, Any]:
+    tally = {"accepted": 0, "duplicate": 0, "rejected": 0}
+    results = []
+    for verdict in verdicts:
+        tally[verdict.verdict] += 1
+        result: dict[str, Any] = {"index": verdict.index, "id": verdict.event_id, "verdict": verdict.verdict}
+        if verdict.verdict == "rejected":
+            result |= {"field": verdict.field, "reason": verdict.reason}
+        results.append(result)
+    return {**tally, "results": results}
+
+
+# -- the older routes: one event each --------------------------------------------------------------------------------
+async def _body(request: Request) -> tuple[Agent, dict[str, Any]]:
+    asking = await http.principal(request, write=True)
+    agent = conversations.only_agent(asking.agent)
+    http.require_json(request)
+    return agent, http.decode_object(await http.read_body(request, _TRACK_BYTES))
+
+
+def _accept_one(store: Store, agent: Agent, draft: Draft, now_us: int) -> Verdict:
+    verdict = ingest.accept(store, agent, [draft], now_us)[0]
+    return verdict
+
+
+@router.post("/api/conversations/", summary="Create or find a conversation by its conversation_id")
+async def post_conversation(request: Request) -> Response:
+    agent, body = await _body(request)
+    now_us = http.now_us()
+    conversation_id = wire.read_conversation_id(body.get("conversation_id"))
+    draft = translate.draft("conversation", conversation_id, body, body, now_us)
+
+    def change(store: Store) -> tuple[Conversation, bool]:
+        existed = conversation_id in store.conversations.live(agent.id, [conversation_id])
+        _accept_one(store, agent, draft, now_us)
+        return conversations.lookup(store, agent, conversation_id), not existed
+
+    head, created = await http.write(request, change)
+    answer = render.lean(head) | {"created": created}
+    warning = translate.unknown_environment(body)
+    return Json(answer | ({"warnings": [warning]} if warning else {}), 201 if created else 200)
+
+
+@router.post("/api/track/", summary="Store one message")
+async def post_message(request: Request) -> Response:
+    agent, body = await _body(request)
+    said = [wire.check("message", fields) for fields in translate.message_fields(body)]
+    verdicts = await _place_all(request, agent, body, "message", said)
+    first, fields = verdicts[-1], said[-1]
+    answer = {
+        "id": first.row,
+        "conversation": first.conversation,
+        "sender": fields["sender"],
+        "content": fields["content"],
+        "timestamp": _timestamp(body),
+        "metadata": fields.get("metadata", {}),
+    }
+    return Json(answer, _status(first))
+
+
+@router.post("/api/action_logs/", summary="Store one action, or the token usage of a process")
+async def post_action(request: Request) -> Response:
+    agent, body = await _body(request)
+    kind, raw = translate.action_fields(body)
+    fields = wire.check(kind, raw)
+    (verdict,) = await _place_all(request, agent, body, kind, [fields])
+    answer = {
+        "id": verdict.row,
+        "message": verdict.row,
+        "conversation": verdict.conversation,
+        "action_name": "token_usage" if kind == "token_usage" else fields["action_name"],
+        "duration_ms": fields.get("duration_ms"),
+        "error_message": fields.get("error_msg") or "",
+        "timestamp": _timestamp(body),
+        "metadata": fields.get("metadata", {}),
+    }
+    return Json(answer, _status(verdict))
+
+
+@router.post("/api/buttons/", summary="Store one click on a button")
+async def post_button(request: Request) -> Response:
+    agent, body = await _body(request)
+    fields = wire.check("button", body)
+    (verdict,) = await _place_all(request, agent, body, "button", [fields])
+    answer = {"id": verdict.row, "message": verdict.row, "conversation": verdict.conversation, **fields}
+    return Json(answer | {"timestamp": _timestamp(body)}, _status(verdict))
+
+
+async def _place_all(
+    request: Request, agent: Agent, body: Mapping[str, Any], kind: str, every: list[dict[str, Any]]
+) -> list[Verdict]:
+    """Store checked fields in the conversation the body names, all or nothing."""
+    now_us = http.now_us()
+    at = translate.place(body)
+
+    def change(store: Store) -> list[Verdict]:
+        key = translate.resolve(store, agent, at)
+        drafts = [_placed(kind, key, body, dict(fields), now_us) for fields in every]
+        return ingest.accept(store, agent, drafts, now_us)
+
+    verdicts = await http.write(request, change)
+    telemetry.count(verdicts)
+    return verdicts
+
+
+def _placed(kind: str, key: str, body: Mapping[str, Any], fields: dict[str, Any], now_us: int) -> Draft:
+    event_id = translate.natural_id(kind, key, body, fields)
+    return Draft(event_id, kind, key, translate.occurred_us(body, now_us), 0, fields)
+
+
+def _timestamp(body: Mapping[str, Any]) -> str:
+    return wire.instant(translate.occurred_us(body, http.now_us()))
+
+
+def _status(verdict: Verdict) -> int:
+    return 200 if verdict.verdict == "duplicate" else 201
+
+
+# -- attachments -----------------------------------------------------------------------------------------------------
+@router.post("/api/attachments/", summary="Store files, as base64 in JSON or as multipart/form-data")
+async def post_attachments(request: Request) -> Response:
+    asking = await http.principal(request, write=True)
+    agent = conversations.only_agent(asking.agent)
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        body, files = await _form(request)
+    else:
+        http.require_json(request)
+        body = http.decode_object(await http.read_body(request, wire.MAX_UPLOAD_BYTES))
+        files = await run_in_threadpool(_base64_files, body)
+    if not files:
+        raise Invalid.of("attachments", "must hold at least one file")
+    if len(files) > wire.MAX_FILES:
+        raise TooLarge(f"an upload may have {wire.MAX_FILES} files at most")
+    blobs: Blobs = request.app.state.blobs
+    rows = [await run_in_threadpool(attachments.keep, blobs, data, name, mime) for data, name, mime in files]
+    return await _store_files(request, agent, body, rows)
+
+
+async def _form(request: Request) -> tuple[dict[str, Any], list[tuple[bytes, Any, Any]]]:
+    if http.declared_bytes(request) > wire.MAX_UPLOAD_BYTES:
+        raise http.over(wire.MAX_UPLOAD_BYTES)
+    try:
+        async with asyncio.timeout(http.BODY_S * 2):
+            capped = Request(request.scope, http.capped(request.receive, wire.MAX_UPLOAD_BYTES))
+            form = await capped.form(max_files=wire.MAX_FILES + 1, max_fields=64, max_part_size=1_048_576)
+    except TimeoutError:
+        raise Invalid.of("body", "took too long to arrive") from None
+    except ClientDisconnect:
+        raise Invalid.of("body", "was cut short") from None
+    except Exception as wrong:
+        if isinstance(wrong, MultiPartException) or type(wrong).__name__ == "HTTPException":
+            said = str(getattr(wrong, "message", None) or getattr(wrong, "detail", wrong))
+            if "Too many" in said:
+                raise TooLarge(f"an upload may have {wire.MAX_FILES} files and 64 fields at most") from None
+            raise Invalid.of("body", f"is not multipart/form-data: {said[:120]}") from None
+        raise
+    async with _closing(form):
+        return await _form_parts(form)
+
+
+class _closing:
+    def __init__(self, form: FormData):
+        self._form = form
+
+    async def __aenter__(self) -> FormData:
+        return self._form
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._form.close()
+
+
+async def _form_parts(form: FormData) -> tuple[dict[str, Any], list[tuple[bytes, Any, Any]]]:
+    body: dict[str, Any] = {}
+    files: list[tuple[bytes, Any, Any]] = []
+    size = 0
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile):
+            data = await part.read()
+            size += len(data)
+            if size > wire.MAX_UPLOAD_BYTES:
+                raise http.over(wire.MAX_UPLOAD_BYTES)
+            files.append((data, part.filename, part.content_type))
+        else:
+            body[name] = part
+    body["metadata"] = _form_metadata(body.get("metadata"))
+    return body, files
+
+
+def _form_metadata(text: Any) -> Any:
+    if not isinstance(text, str) or not text.strip():
+        return None
+    try:
+        return http.decode(text.encode("utf-8", "surrogatepass"))
+    except Invalid:
+        return {"value": text}
+
+
+def _base64_files(body: Mapping[str, Any]) -> list[tuple[bytes, Any, Any]]:
+    listed = body.get("attachments")
+    if not isinstance(listed, list):
+        raise Invalid.of("attachments", "must be an array of {filename, mime_type, data}")
+    files = []
+    for item in listed:
+        if not isinstance(item, dict) or not isinstance(item.get("data"), str):
+            raise Invalid.of("attachments", "must be an array of {filename, mime_type, data}, data as base64 text")
+        files.append((attachments.decode(item["data"], "attachments"), item.get("filename"), item.get("mime_type")))
+    return files
+
+
+async def _store_files(request: Request, agent: Agent, body: dict[str, Any], rows: list[dict[str, Any]]) -> Response:
+    now_us = http.now_us()
+    at = translate.place(body)
+    told = {"sender": body.get("sender") or "end_user", "metadata": body.get("metadata"), "data": ""}
+    fields = wire.check("attachment", {**told, "message_event_id": body.get("message_event_id")})
+    fields = {name: value for name, value in fields.items() if name != "data"} | {"files": rows}
+    if at.message is not None:
+        fields["message"] = at.message
+
+    def change(store: Store) -> tuple[Verdict, list[Attachment]]:
+        key = translate.resolve(store, agent, at)
+        event_id = body.get("event_id") or translate.natural_id("attachment", key, body, fields)
+        draft = Draft(str(event_id)[:128], "attachment", key, translate.occurred_us(body, now_us), 0, dict(fields))
+        verdict = _accept_one(store, agent, draft, now_us)
+        stored = store.conversations.attachments(agent.id, [verdict.conversation or 0])
+        return verdict, [file for file in stored[verdict.conversation or 0] if file.event == verdict.row]
+
+    verdict, files = await http.write(request, change)
+    telemetry.count([verdict])
+    base = http.base_url(request)
+    listed = [render.attachment(file, request.app.state.signer, base) for file in files]
+    message = at.message if at.message is not None else verdict.row
+    answer = {"message_id": message, "id": message, "conversation": verdict.conversation, "attachments": listed}
+    return Json(answer, _status(verdict))
+
+

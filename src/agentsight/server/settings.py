@@ -1,0 +1,55 @@
+"""What the server is told from outside: where its data lies and how it is reached."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from agentsight.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`public_url` is how people reach the server from outside; None: as each request says."""
+
+    data: Path
+    database_url: str
+    public_url: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+    @classmethod
+    def of(cls, data: Path | None = None, database: str | None = None, host: str = "127.0.0.1", port: int = 8000) -> Settings:
+        """Settings from arguments, else from the environment, else the defaults of the command line."""
+        folder = Path(data or os.environ.get("AGENTSIGHT_DATA") or platformdirs.user_data_path("agentsight"))
+        url = database or os.environ.get("AGENTSIGHT_DATABASE_URL") or f"sqlite:///{folder / 'agentsight.db'}"
+        public = (os.environ.get("AGENTSIGHT_PUBLIC_URL") or "").rstrip("/") or None
+        return cls(folder, url, public, host, port)
+
+    @property
+    def files(self) -> Path:
+        """Where attachment bytes lie."""
+        return self.data / "files"
+
+    def secret(self) -> str:
+        """What this installation signs links with; made at first use, readable by its owner alone.
+
+        Raises:
+            ConfigError: the data folder cannot be written.
+        """
+        path = self.data / "secret"
+        try:
+            self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                return path.read_text().strip()
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+            return path.read_text().strip()
+        except OSError as wrong:
+            raise ConfigError(f"the data folder {self.data} cannot be used: {wrong.strerror}") from None

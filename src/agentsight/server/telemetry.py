@@ -1,0 +1,38 @@
+"""What the server counts of itself, for GET /metrics."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agentsight.core.model import Verdict
+
+REGISTRY = CollectorRegistry()
+EVENTS = Counter("agentsight_events", "Events received, by verdict", ["verdict"], registry=REGISTRY)
+CLIENT_DROPPED = Counter(
+    "agentsight_client_dropped", "Events clients say they had to drop, by reason", ["reason"], registry=REGISTRY
+)
+REQUESTS = Counter("agentsight_requests", "HTTP answers, by class of status", ["status"], registry=REGISTRY)
+DURATION = Histogram("agentsight_request_seconds", "Time to answer, in seconds", registry=REGISTRY)
+
+
+def count(verdicts: Iterable[Verdict]) -> None:
+    """Count what became of some events."""
+    for verdict, number in Tally(verdict.verdict for verdict in verdicts).items():
+        EVENTS.labels(verdict).inc(number)
+
+
+def count_dropped(dropped: object) -> None:
+    """Count what a client says it lost; anything but names and whole numbers is ignored."""
+    for reason, number in list(dropped.items())[:20] if isinstance(dropped, dict) else ():
+        if isinstance(reason, str) and reason.isidentifier() and isinstance(number, int) and 0 < number < 10**9:
+            CLIENT_DROPPED.labels(reason[:40]).inc(number)
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus text."""
+    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
