@@ -1,0 +1,267 @@
+"""One conversation: read it, find the place that matters, mark, rename, judge or delete it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.datastructures import FormData
+from starlette.responses import RedirectResponse, Response
+
+from agentsight.core import conversations as core
+from agentsight.core.model import Attachment, Conversation, Event, Feedback
+from agentsight.core.ports import Store
+from agentsight.errors import InvalidEvent, NotFound
+
+from ..http import now_us
+from . import filters, thread
+from .conversations import neighbours
+from .shell import Visit, act, page, query
+
+WINDOW = 200  # events on one page
+AROUND = 60  # of them before the one asked for
+WHOLE = 1_500  # a conversation up to this long is read whole, for its token sum and its places
+_END = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The part of a timeline a page shows."""
+
+    events: list[Event]
+    earlier: int | None = None  # our id of the first event shown, if there are earlier ones
+    later: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    head: Conversation
+    stretch: Stretch
+    files: list[Attachment]
+    feedbacks: list[Feedback]
+    tokens: thread.Tokens | None
+    places: list[str]
+    newer: Conversation | None
+    older: Conversation | None
+
+
+@page("conversations/{id:int}")
+def conversation(visit: Visit) -> Response:
+    opened = visit.read(lambda store: _open(store, visit))
+    head = opened.head
+    agent = visit.agent_of(head.agent_id)
+    stretch = opened.stretch
+    inside = [feedback for feedback in opened.feedbacks if _inside(feedback, stretch)]
+    return visit.render(
+        "conversation.html",
+        page="conversations",
+        title=title(visit, head),
+        head=head,
+        agent=agent,
+        opened=opened,
+        lines=thread.lines(visit.voice, stretch.events, opened.files, inside),
+        escalations=agent.escalation_actions,
+        payload=thread.payload,
+        pictures=thread.PICTURES,
+        file_url=_file_url(visit),
+        back=_filtered(visit, "conversations"),
+        to=lambda other, place="", **more: _filtered(visit, f"conversations/{other.id}{place}", **more),
+    )
+
+
+@page("conversations/by/{conversation_id:path}")
+def by_conversation_id(visit: Visit) -> Response:
+    """The page of a conversation by the caller's own id."""
+    wanted = visit.request.path_params["conversation_id"]
+
+    def ask(store: Store) -> Conversation:
+        for agent_id in visit.scope.agent_ids:
+            found = store.conversations.live(agent_id, [wanted]).get(wanted)
+            if found:
+                return found
+        raise NotFound("no such conversation")
+
+    return RedirectResponse(visit.link(f"conversations/{visit.read(ask).id}"), 303)
+
+
+@page("conversations/{id:int}/first/{what}")
+def first(visit: Visit) -> Response:
+    """To the first error, escalation, bad feedback or search hit."""
+
+    def ask(store: Store) -> tuple[Conversation, int | None]:
+        whole = core.transcript(store, visit.scope, _id(visit))
+        tests = _tests(visit, visit.agent_of(whole.conversation.agent_id).escalation_actions)
+        test = tests.get(visit.request.path_params["what"])
+        if test is None:
+            raise NotFound("there is no such page")
+        bad = next((each.created_us for each in whole.feedbacks if each.sentiment == "negative"), _END)
+        if visit.request.path_params["what"] == "feedback":
+            return whole.conversation, next((e.id for e in reversed(whole.events) if e.occurred_us <= bad), None)
+        return whole.conversation, next((event.id for event in whole.events if test(event)), None)
+
+    head, row = visit.read(ask)
+    address = _filtered(visit, f"conversations/{head.id}", at=row)
+    return RedirectResponse(address + (f"#m{row}" if row else ""), 303)
+
+
+def _tests(visit: Visit, escalations: frozenset[str]) -> dict[str, Callable[[Event], bool]]:
+    params = visit.request.query_params
+    needle = (params.get("search") or params.get("message_contains") or "").casefold()
+    return {
+        "error": lambda event: event.error is not None,
+        "escalation": lambda event: event.kind == "action" and event.name in escalations,
+        "feedback": lambda event: False,
+        "hit": lambda event: bool(needle) and needle in (event.content or "").casefold(),
+    }
+
+
+def _open(store: Store, visit: Visit) -> Opened:
+    head = core.get(store, visit.scope, _id(visit))
+    where, _ = filters.asked(visit)
+    newer, older = neighbours(store, visit, where, head)
+    short = head.message_count + head.action_count <= WHOLE
+    every = store.timeline.of(head.agent_id, [head.id]).get(head.id, []) if short else []
+    stretch = _cut(every, _number(visit, "at"), _number(visit, "from"), _number(visit, "until")) if short else None
+    return Opened(
+        head,
+        stretch or _window(store, visit, head),
+        store.conversations.attachments(head.agent_id, [head.id]).get(head.id, []),
+        store.conversations.feedbacks(head.agent_id, [head.id]).get(head.id, []),
+        thread.spent(every),
+        _places(visit, head),
+        newer,
+        older,
+    )
+
+
+def _places(visit: Visit, head: Conversation) -> list[str]:
+    """What there is to jump to."""
+    params = visit.request.query_params
+    there = {
+        "error": head.error_count > 0,
+        "escalation": head.is_escalated,
+        "feedback": head.sentiment == "negative",
+        "hit": bool(params.get("search") or params.get("message_contains")),
+    }
+    return [what for what, is_there in there.items() if is_there]
+
+
+def _cut(events: list[Event], at: int | None, start: int | None, end: int | None) -> Stretch:
+    """The part of a whole timeline the address asks for."""
+    rows = {event.id: place for place, event in enumerate(events)}
+    first = 0
+    if at in rows:
+        first = max(0, rows[at] - AROUND)
+    elif start in rows:
+        first = rows[start] + 1
+    elif end in rows:
+        first = max(0, rows[end] - WINDOW)
+    shown = events[first : first + WINDOW]
+    more = first + WINDOW < len(events)
+    return Stretch(shown, shown[0].id if shown and first else None, shown[-1].id if shown and more else None)
+
+
+def _window(store: Store, visit: Visit, head: Conversation) -> Stretch:
+    """The same for a long timeline, of which only this part is read."""
+    at, start, end = (_number(visit, name) for name in ("at", "from", "until"))
+    asked = at or start or end
+    found = store.timeline.find(visit.scope, asked) if asked else None
+    if found is None or found.conversation != head.id:
+        at = start = end = None
+
+    def some(before: int | None, after: int | None, limit: int) -> list[Event]:
+        return store.timeline.window(head.agent_id, head.id, before=before, after=after, limit=limit)
+
+    if at and found:
+        early, late = some(at, None, AROUND + 1), some(None, at, WINDOW - AROUND)
+        events = [*early[-AROUND:], found, *late[: WINDOW - AROUND - 1]]
+        return _ends(events, len(early) > AROUND, len(late) >= WINDOW - AROUND)
+    if end:
+        early = some(end, None, WINDOW + 1)
+        return _ends(early[-WINDOW:], len(early) > WINDOW, True)
+    late = some(None, start, WINDOW + 1)
+    return _ends(late[:WINDOW], start is not None, len(late) > WINDOW)
+
+
+def _ends(events: list[Event], earlier: bool, later: bool) -> Stretch:
+    if not events:
+        return Stretch([])
+    return Stretch(events, events[0].id if earlier else None, events[-1].id if later else None)
+
+
+def _inside(feedback: Feedback, stretch: Stretch) -> bool:
+    """Feedback stands on the page that shows its time; what came after the end, on the last."""
+    if not stretch.events:
+        return True
+    from_us = stretch.events[0].occurred_us if stretch.earlier else 0
+    to_us = stretch.events[-1].occurred_us if stretch.later else _END
+    return from_us <= feedback.created_us <= to_us
+
+
+# -- changes ---------------------------------------------------------------------------------------------------------
+@act("conversations/{id:int}/mark")
+def mark(visit: Visit, form: FormData) -> Response:
+    visit.write(lambda store: core.mark(store, visit.scope, _id(visit), form.get("marked") == "true"))
+    return _back(visit, "marked" if form.get("marked") == "true" else "unmarked")
+
+
+@act("conversations/{id:int}/rename")
+def rename(visit: Visit, form: FormData) -> Response:
+    visit.write(lambda store: core.rename(store, visit.scope, _id(visit), str(form.get("name") or "")))
+    return _back(visit, "renamed")
+
+
+@act("conversations/{id:int}/delete")
+def delete(visit: Visit, form: FormData) -> Response:
+    visit.write(lambda store: core.delete(store, visit.scope, _id(visit), now_us()))
+    return visit.redirect(_filtered(visit, "conversations"), "deleted")
+
+
+@act("conversations/{id:int}/judge")
+def judge(visit: Visit, form: FormData) -> Response:
+    """Feedback from the team."""
+    given = {"sentiment": form.get("sentiment"), "comment": form.get("comment") or None}
+
+    def change(store: Store) -> None:
+        head = core.get(store, visit.scope, _id(visit))
+        event_id = f"page_{uuid.uuid4().hex}"
+        core.add_feedback(store, visit.agent_of(head.agent_id), head, given, event_id, now_us(), "platform")
+
+    try:
+        visit.write(change)
+    except InvalidEvent:
+        return _back(visit, "unread")
+    return _back(visit, "judged")
+
+
+def _back(visit: Visit, notice: str) -> Response:
+    return visit.redirect(_filtered(visit, f"conversations/{_id(visit)}"), notice)
+
+
+def _filtered(visit: Visit, place: str, **more: object) -> str:
+    """A page's address with the filter we came with, so that the way back and on is the same list."""
+    pairs = [(name, value) for name, value in visit.request.query_params.multi_items() if name not in _PLACES]
+    return visit.root + place + query(pairs + list(more.items()))
+
+
+_PLACES = ("at", "from", "until", "before", "after")
+
+
+def _id(visit: Visit) -> int:
+    return int(visit.request.path_params["id"])
+
+
+def _number(visit: Visit, name: str) -> int | None:
+    text = visit.request.query_params.get(name, "")
+    return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
+def title(visit: Visit, head: Conversation) -> str:
+    """What a conversation is called; without a name, its id."""
+    return head.name or head.conversation_id
+
+
+def _file_url(visit: Visit) -> Callable[[Attachment], str]:
+    link: Callable[[Attachment], str] = visit.request.app.state.file_url
+    return link

@@ -1,0 +1,98 @@
+"""The conversation list: its state is its address; its pages go by key, so the thousandth costs what the first does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from starlette.responses import Response
+
+from agentsight.core import conversations as core
+from agentsight.core.model import Conversation, Filter
+from agentsight.core.ports import Store
+
+from . import filters
+from .shell import Visit, page
+
+ROWS = 50
+MOST_COUNTED = 100_000
+FACETS = ("source", "device", "language", "country")
+_SELDOM = frozenset(("search", "source", "device", "language", "feedback_sentiment", "environment", "before", "after"))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One page of the list."""
+
+    rows: list[Conversation]
+    newer: str
+    older: str
+    total: int
+    elsewhere: int  # in the other environment, when this one has none at all
+    facets: dict[str, list[str]]
+
+
+@page("conversations")
+def conversations(visit: Visit) -> Response:
+    where, notices = filters.asked(visit)
+    before, after = (_place(visit.request.query_params.get(name)) for name in ("before", "after"))
+    shown = visit.read(lambda store: _look(store, visit, where, before, None if before else after))
+    chips = filters.chips(visit)
+    return visit.render(
+        "conversations.html",
+        page="conversations",
+        title=visit.voice.say("Conversations"),
+        shown=shown,
+        chips=chips,
+        notices=notices,
+        narrowed=any(chip for chip in chips),
+        seldom=[name for name in visit.request.query_params if name not in _SELDOM],
+        filters=filters,
+        most=MOST_COUNTED,
+    )
+
+
+def _look(
+    store: Store, visit: Visit, where: Filter, before: tuple[int, int] | None, after: tuple[int, int] | None
+) -> Shown:
+    rows, more = core.page(store, visit.scope, where, limit=ROWS, before=before, after=after)
+    newer = rows and (more if after else before is not None)
+    older = rows and (more if not after else True)
+    total = core.count(store, visit.scope, where, MOST_COUNTED)
+    other = Filter(environment="production" if where.environment == "development" else "development")
+    mine = Filter(environment=where.environment)
+    bare = total == 0 and core.count(store, visit.scope, mine, 1) == 0
+    return Shown(
+        rows,
+        visit.here(before=None, after=cursor(rows[0])) if newer else "",
+        visit.here(after=None, before=cursor(rows[-1])) if older else "",
+        total,
+        core.count(store, visit.scope, other, MOST_COUNTED) if bare else -1,
+        {column: store.conversations.values(visit.scope, column)[:60] for column in FACETS},
+    )
+
+
+def cursor(head: Conversation) -> str:
+    """A row's place in the list, for the address."""
+    return f"{head.started_us}.{head.id}"
+
+
+def neighbours(
+    store: Store, visit: Visit, where: Filter, head: Conversation
+) -> tuple[Conversation | None, Conversation | None]:
+    """The next newer and the next older conversation in the same filter."""
+    place = (head.started_us, head.id)
+    newer, _ = core.page(store, visit.scope, where, limit=1, after=place)
+    older, _ = core.page(store, visit.scope, where, limit=1, before=place)
+    return (newer[-1] if newer else None, older[0] if older else None)
+
+
+def everything(where: Filter) -> Filter:
+    """The environment's whole list."""
+    return replace(Filter(), environment=where.environment)
+
+
+def _place(text: str | None) -> tuple[int, int] | None:
+    started, _, row = (text or "").partition(".")
+    if not (started.isdecimal() and row.isdecimal() and len(started) < 19 and len(row) < 19):
+        return None
+    return int(started), int(row)

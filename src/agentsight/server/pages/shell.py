@@ -1,0 +1,369 @@
+"""What every page stands on: who looks, at whose agents, in which words; and how a function becomes a route.
+
+A page is a plain function from a `Visit` to a response; it runs in a thread. `page` and `act` put it at its address.
+Whatever it raises becomes a page too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import hmac
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from agentsight.core import tenancy
+from agentsight.core.model import Agent, Organization, Principal, Scope, User
+from agentsight.core.ports import Storage, Store
+from agentsight.errors import Forbidden, NotFound, Refused
+
+from ..http import SESSION_COOKIE, now_us
+from ..ui.assets import asset_url
+from ..ui.icons import icon
+from ..ui.markdown import markdown
+from ..ui.text import initials, visible
+from ..ui.theme import Brand
+from ..ui.words import LANGUAGES, Voice, negotiate
+
+T = TypeVar("T")
+log = logging.getLogger("agentsight.pages")
+
+THEMES = ("light", "dark", "auto")
+MAX_FORM_FIELDS = 200
+MIN_PACKED_BYTES = 600
+_DAY_S = 24 * 3600
+_BASE = "/o/{org}/a/{agent}"
+
+
+def _N(text: str) -> str:
+    """Marks a text for translation where it is said later."""
+    return text
+
+
+routes: list[Route] = []
+"""Every page, in the order of its definition; `app.py` serves them."""
+
+_env = Environment(
+    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+    extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
+)
+NAVIGATION = (("conversations", _N("Conversations"), "messages-square"),)
+_env.globals.update(icon=icon, asset=asset_url, languages=LANGUAGES, navigation=NAVIGATION)
+_env.filters.update(visible=visible, initials=initials, markdown=markdown)
+
+
+class SignInNeeded(Exception):
+    """Nobody we know is asking."""
+
+
+@dataclass
+class Visitor:
+    """A person with a browser; not yet anybody we know."""
+
+    request: Request
+
+    @property
+    def storage(self) -> Storage:
+        storage: Storage = self.request.app.state.storage
+        return storage
+
+    def read(self, ask: Callable[[Store], T]) -> T:
+        return self.storage.read(ask)
+
+    def write(self, change: Callable[[Store], T]) -> T:
+        """`change` in a transaction, waited for."""
+        future: Future[T] = self.storage.write(change)
+        return future.result(timeout=30)
+
+    # -- how they like it
+    @cached_property
+    def voice(self) -> Voice:
+        locale = negotiate(self.request.cookies.get("language"), self.request.headers.get("accept-language", ""))
+        return Voice(locale, self.zone)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return zone_named(self.request.query_params.get("tz"), "UTC")
+
+    @property
+    def theme(self) -> str:
+        chosen = self.request.query_params.get("theme") or self.request.cookies.get("theme")
+        return chosen if chosen in THEMES else "auto"
+
+    @cached_property
+    def brand(self) -> Brand:
+        return Brand("AgentSight")
+
+    @property
+    def brand_url(self) -> str:
+        return f"/theme/-.{self.brand.version}.css"
+
+    # -- the session
+    @cached_property
+    def session(self) -> str:
+        """The session's secret; empty without one."""
+        return self.request.cookies.get(SESSION_COOKIE, "")
+
+    @cached_property
+    def csrf(self) -> str:
+        """What a form of this session must carry; another value on every page, so that compression tells nothing."""
+        salt = secrets.token_hex(8)
+        return salt + _signed(self.session, salt)
+
+    def proves(self, token: object) -> bool:
+        """Whether a form came from one of our pages."""
+        if not isinstance(token, str) or len(token) < 17:
+            return False
+        return hmac.compare_digest(token[16:], _signed(self.session, token[:16]))
+
+    # -- addresses
+    def here(self, **changes: object) -> str:
+        """This page's address with some of its query changed; None takes a parameter out."""
+        kept = [(name, value) for name, value in self.request.query_params.multi_items() if name not in changes]
+        return self.request.url.path + query(kept + list(changes.items()))
+
+    # -- answers
+    def render(self, template: str, code: int = 200, **values: Any) -> Response:
+        """The page, in this visitor's words and colours, compressed when it is worth it."""
+        notice = self.request.cookies.get("notice", "")
+        values = {"visit": self, "v": self.voice, "_": self.voice.say, "request": self.request} | values
+        values["notice"] = notice
+        body = _env.get_template(template).render(values).encode("utf-8", "replace")
+        headers = {"Cache-Control": "no-store", "Vary": "Accept-Encoding, Cookie, X-Swap"}
+        if len(body) > MIN_PACKED_BYTES and "gzip" in self.request.headers.get("accept-encoding", ""):
+            body = gzip.compress(body, 5)
+            headers["Content-Encoding"] = "gzip"
+        answer = Response(body, code, headers, "text/html; charset=utf-8")
+        if notice:
+            answer.delete_cookie("notice")
+        return answer
+
+    def redirect(self, url: str, notice: str = "") -> Response:
+        """Off to another of our pages; `notice` is said there once."""
+        answer = RedirectResponse(url, 303)
+        if notice:
+            answer.set_cookie("notice", quote(notice), max_age=60, httponly=True, samesite="lax")
+        return answer
+
+
+@dataclass
+class Visit(Visitor):
+    """Somebody signed in, looking at one agent or at all they may see."""
+
+    user: User
+    organization: Organization
+    agents: tuple[Agent, ...]
+    agent: Agent | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return zone_named(self.request.query_params.get("tz"), self.organization.timezone)
+
+    @cached_property
+    def brand(self) -> Brand:
+        return Brand.of(self.organization.name, self.organization.settings.get("brand") or {})
+
+    @property
+    def brand_url(self) -> str:
+        return f"/theme/{self.organization.slug}.{self.brand.version}.css"
+
+    @property
+    def scope(self) -> Scope:
+        """What this page may show."""
+        agents = (self.agent,) if self.agent else self.agents
+        return Scope(self.organization.id, tuple(agent.id for agent in agents))
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(self.scope, self.user.role, user_id=self.user.id, name=self.user.email)
+
+    @property
+    def may_write(self) -> bool:
+        return self.principal.can_write
+
+    @property
+    def environment(self) -> str:
+        asked = (self.request.query_params.get("environment") or self.request.query_params.get("env") or "").lower()
+        return "development" if asked in ("development", "dev") else "production"
+
+    def agent_of(self, agent_id: int) -> Agent:
+        return next(agent for agent in self.agents if agent.id == agent_id)
+
+    @property
+    def query_string(self) -> str:
+        """The filter in force, for addresses that keep it."""
+        return query(pair for pair in self.request.query_params.multi_items() if pair[0] not in ("before", "after"))
+
+    @property
+    def root(self) -> str:
+        """What every address of this agent begins with."""
+        return f"/o/{self.organization.slug}/a/{self.agent.slug if self.agent else 'all'}/"
+
+    def link(self, place: str = "", parameters: Mapping[str, object] | None = None, agent: str | None = None) -> str:
+        """The address of a page of this agent; development stays development."""
+        given = dict(parameters or {})
+        if self.environment == "development":
+            given.setdefault("environment", "development")
+        root = f"/o/{self.organization.slug}/a/{agent}/" if agent else self.root
+        return root + place + query(given.items())
+
+    def own(self) -> None:
+        """Raises Forbidden for everybody but an owner."""
+        if self.user.role != "owner":
+            raise Forbidden("only an owner of the organization may do this")
+
+    def edit(self) -> None:
+        """Raises Forbidden for those who may only look."""
+        if not self.may_write:
+            raise Forbidden("your role may look, not change")
+
+
+# -- routes ----------------------------------------------------------------------------------------------------------
+def page(place: str) -> Callable[[Callable[[Visit], Response]], Callable[[Visit], Response]]:
+    """Put a page at `place` below an agent's address."""
+
+    def put(show: Callable[[Visit], Response]) -> Callable[[Visit], Response]:
+        async def answer(request: Request) -> Response:
+            return await run_in_threadpool(lambda: show(enter(request)))
+
+        routes.append(Route(f"{_BASE}/{place}", caught(answer), methods=["GET"]))
+        return show
+
+    return put
+
+
+def act(place: str) -> Callable[[Callable[[Visit, FormData], Response]], Callable[[Visit, FormData], Response]]:
+    """Take a form at `place` below an agent's address, if our own page sent it and the person may change things."""
+
+    def put(do: Callable[[Visit, FormData], Response]) -> Callable[[Visit, FormData], Response]:
+        async def answer(request: Request) -> Response:
+            form = await read_form(request)
+            return await run_in_threadpool(lambda: do(_entered(request, form), form))
+
+        routes.append(Route(f"{_BASE}/{place}", caught(answer), methods=["POST"]))
+        return do
+
+    return put
+
+
+def _entered(request: Request, form: FormData) -> Visit:
+    visit = enter(request)
+    if not visit.proves(form.get("csrf")):
+        raise Forbidden("this form is too old; go back, load the page again and repeat it")
+    visit.edit()
+    return visit
+
+
+def door(path: str, method: str = "GET") -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    """Put a page at `path` that anybody may open. A POST gets its form as second argument."""
+
+    def put(show: Callable[..., Response]) -> Callable[..., Response]:
+        async def answer(request: Request) -> Response:
+            form = [await read_form(request)] if method == "POST" else []
+            return await run_in_threadpool(lambda: show(Visitor(request), *form))
+
+        routes.append(Route(path, caught(answer), methods=[method]))
+        return show
+
+    return put
+
+
+async def read_form(request: Request) -> FormData:
+    """The form of a POST. Raises Forbidden when another site sent it."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if site not in (None, "same-origin", "none") or (origin and urlsplit(origin).netloc != request.headers.get("host")):
+        raise Forbidden("this form came from another site")
+    return await request.form(max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=2**26)
+
+
+def enter(request: Request) -> Visit:
+    """Who is signed in, at the agent the address names. Raises SignInNeeded, NotFound."""
+    visitor = Visitor(request)
+    organization_slug = request.path_params.get("org")
+    agent_slug = request.path_params.get("agent", "all")
+
+    def ask(store: Store) -> Visit:
+        user = tenancy.session_user(store, visitor.session, now_us()) if visitor.session else None
+        organization = store.tenants.organization(user.organization_id) if user else None
+        if user is None or organization is None:
+            raise SignInNeeded
+        every = store.tenants.agents(organization.id)
+        seen = tuple(agent for agent in every if not user.agent_ids or agent.id in user.agent_ids)
+        chosen = next((agent for agent in seen if agent.slug == agent_slug), None)
+        if organization_slug not in (None, organization.slug) or (chosen is None and agent_slug != "all"):
+            raise NotFound("there is no such page")
+        return Visit(request, user, organization, seen, chosen)
+
+    return visitor.read(ask)
+
+
+def caught(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """`answer`, with a page for whatever goes wrong."""
+
+    async def careful(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except SignInNeeded:
+            back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse("/login" + query([("next", back)]), 303)
+        except Refused as refused:
+            return await run_in_threadpool(error_page, request, refused.status_code, refused.message)
+        except Exception:
+            log.exception("page failed: %s", request.url.path)
+            return await run_in_threadpool(error_page, request, 500, "")
+
+    return careful
+
+
+def error_page(request: Request, status: int, detail: str) -> Response:
+    """What went wrong, for people. `app.py` uses it too, for browsers that ask for an address nobody serves."""
+    visitor = Visitor(request)
+    home = "/"
+    return visitor.render("error.html", status, status=status, detail=detail, home=home)
+
+
+# -- small things ----------------------------------------------------------------------------------------------------
+def query(pairs: Iterable[tuple[str, object]]) -> str:
+    """A query string with its `?`; empty when there is nothing to say."""
+    given = [(name, value) for name, value in pairs if value is not None and value != ""]
+    return "?" + urlencode(given) if given else ""
+
+
+def zone_named(name: str | None, otherwise: str) -> ZoneInfo:
+    """The time zone, or the other one when there is no such zone."""
+    for candidate in (name, otherwise):
+        if candidate and not candidate.startswith("/") and len(candidate) < 64:
+            try:
+                return ZoneInfo(candidate)
+            except (ValueError, OSError):
+                continue
+    return ZoneInfo("UTC")
+
+
+def local(url: object, otherwise: str) -> str:
+    """`url` if it stays on this server."""
+    fine = isinstance(url, str) and url.startswith("/") and not url.startswith(("//", "/\\")) and url.isprintable()
+    return str(url) if fine else otherwise
+
+
+def _signed(session: str, salt: str) -> str:
+    return hmac.new(session.encode(), b"form" + salt.encode(), hashlib.sha256).hexdigest()[:32]
