@@ -61,6 +61,7 @@ FAILURES: Final[dict[str, Failure]] = {
     "rate_limited": Failure(503, True, "The model is busy; try again in a moment."),
     "timeout": Failure(504, True, "The answer took too long and was cut off."),
     "answer_too_long": Failure(502, False, "The answer was longer than allowed and was cut off."),
+    "empty_answer": Failure(502, True, "The model answered nothing."),
     "agent_error": Failure(502, False, "The agent failed."),
     "interrupted": Failure(503, True, "The server stopped while the answer was being written."),
 }

@@ -70,6 +70,11 @@ class Live:
         self.changed.set()
         self.changed = asyncio.Event()
 
+    @property
+    def shown(self) -> bool:
+        """Whether there is anything beyond `started`."""
+        return len(self.lines) > 1
+
     def text(self) -> str:
         """What is written so far."""
         self.pieces = ["".join(self.pieces)]
@@ -193,6 +198,8 @@ class Runs:
             async with deadline, aclosing(_closable(self.responder.respond(turn))) as events:
                 async for event in events:
                     await self._take(live, event)
+            if not live.shown:
+                live.end.status, live.end.error_code = "failed", "empty_answer"
         except asyncio.CancelledError:
             live.cancelled_as = live.cancelled_as or "interrupted"
         except Exception as failure:

@@ -32,3 +32,14 @@ def open_responder(settings: Settings, todo: MCPServer) -> Responder:
         raise ConfigError(f"{missing.name} is missing: pip install 'agentsight[{extra}]'") from None
     responder: Responder = module.open(settings, todo)
     return responder
+
+
+def need_a_model(settings: Settings) -> str:
+    """The model key; a server of one's own behind `OPENAI_BASE_URL` may want none.
+
+    Raises:
+        ConfigError: there is neither a key nor an address.
+    """
+    if settings.api_key is None and settings.base_url is None:
+        raise ConfigError("OPENAI_API_KEY: needed by this provider, or OPENAI_BASE_URL for a server without keys")
+    return settings.api_key or "none"
