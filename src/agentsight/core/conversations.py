@@ -11,7 +11,7 @@ from agentsight import wire
 from agentsight.errors import Forbidden, Invalid, InvalidEvent, NotFound
 from agentsight.wire import Draft
 
-from . import ingest
+from . import ingest, metrics
 from .model import Agent, Conversation, Event, Feedback, Filter, Scope, Transcript
 from .ports import Store
 
@@ -207,7 +207,7 @@ def update(store: Store, scope: Scope, id: int, changes: Mapping[str, Any]) -> C
     if not sound:
         raise Invalid.of("body", f"must set at least one of {', '.join(_UPDATABLE)}")
     overrides = {**before.overrides, **{name: value for name, value in sound.items() if name != "is_marked"}}
-    return _changed(store, before, before.but(**sound, overrides=overrides))
+    return _changed(store, before, ingest.placed(before.but(**sound, overrides=overrides)))
 
 
 def _sound(name: str, value: Any) -> Any:
@@ -251,7 +251,9 @@ def delete(store: Store, scope: Scope, id: int, now_us: int) -> Conversation:
 
 
 def _changed(store: Store, before: Conversation, after: Conversation) -> Conversation:
+    """Write a head over the stored one and restate the numbers it was counted in."""
     store.conversations.change([after])
+    store.rollups.apply(after.agent_id, metrics.restate(store, before, after))
     return after
 
 

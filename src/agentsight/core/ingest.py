@@ -8,6 +8,8 @@ from typing import Any
 from agentsight.errors import InvalidEvent
 from agentsight.wire import Draft
 
+from . import device, geo, metrics
+from .measures import Deltas
 from .model import Agent, Attachment, Conversation, Event, Feedback, Verdict
 from .ports import Store
 
@@ -77,7 +79,7 @@ def _store(
     store.conversations.add_feedbacks(feedbacks)
     _add_attachments(store, rows)
 
-    added, changed, restated = [], [], []
+    added, changed, grown = [], [], []
     events_of, feedbacks_of = _by_conversation(events), _by_conversation(feedbacks)
     for key, group in grouped.items():
         before = heads.get(key)
@@ -86,9 +88,13 @@ def _store(
         head = before or Conversation(id=ids[key], agent_id=agent.id, conversation_id=key, started_us=first_us)
         after = _grown(store, agent, head, own_events, own_feedbacks)
         (changed if before else added).append(after)
-        restated.append((before, after, own_events, own_feedbacks))
+        grown.append((before, after, own_events, own_feedbacks))
     store.conversations.add(added)
     store.conversations.change(changed)
+    deltas = Deltas()
+    for before, after, own_events, own_feedbacks in grown:
+        metrics.restate(store, before, after, own_events, own_feedbacks, deltas)
+    store.rollups.apply(agent.id, deltas)
     return [(index, draft, row.id, row.conversation) for index, draft, row in rows]
 
 
@@ -156,7 +162,7 @@ def _event(id: int, agent_id: int, conversation: int, draft: Draft) -> Event:
         name = rest.pop("model", None)
     elif kind == "attachment":
         sender = rest.pop("sender", None) or "end_user"
-        rest = {key: value for key, value in rest.items() if key != "files"}
+        rest["file_count"] = len(rest.pop("files"))
     return Event(
         id,
         agent_id,
@@ -239,25 +245,33 @@ def _described(store: Store, head: Conversation, event: Event) -> Conversation:
     if head.described_us is not None and event.occurred_us < head.described_us:
         stored = store.timeline.of(head.agent_id, [head.id])[head.id]
         told = [other for other in stored if other.kind == "conversation"]
-        blank = head.but(**dict.fromkeys(_DESCRIPTIVE), described_us=None, is_opened=False, country=None, metadata={})
+        blank = head.but(**dict.fromkeys(_DESCRIPTIVE), described_us=None, is_opened=False, metadata={})
         for other in told:
             blank = _filled(blank, other)
-        overrides = dict(head.overrides)
-        return blank.but(is_used=head.is_used or blank.is_used, **overrides)
+        return placed(blank.but(is_used=head.is_used or blank.is_used, **head.overrides))
     return _filled(head, event)
 
 
 def _filled(head: Conversation, event: Event) -> Conversation:
     said = event.detail
     change: dict[str, Any] = {
-        name: said[name] for name in _DESCRIPTIVE if getattr(head, name) is None and said.get(name) is not None
+        name: said[name]
+        for name in _DESCRIPTIVE
+        if getattr(head, name) is None and said.get(name) is not None and name not in head.overrides
     }
     is_used = said.get("is_used", True)
     if head.described_us is None:
         change["is_opened"] = not is_used
     if "metadata" not in head.overrides and event.metadata:
         change["metadata"] = {**event.metadata, **head.metadata}
-    return head.but(described_us=event.occurred_us, is_used=head.is_used or is_used, **change)
+    return placed(head.but(described_us=event.occurred_us, is_used=head.is_used or is_used, **change))
+
+
+def placed(head: Conversation) -> Conversation:
+    """`head` with what follows from what was said of it: the country of the address, the kind of device."""
+    return head.but(
+        country=geo.country(head.customer_ip_address), device_kind=device.kind(head.device, head.metadata)
+    )
 
 
 def _judged(store: Store, head: Conversation, feedbacks: Sequence[Feedback]) -> Conversation:

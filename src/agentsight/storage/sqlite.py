@@ -274,6 +274,12 @@ class SqliteStorage:
     def facts(self) -> Mapping[str, str]:
         return {"engine": "SQLite", "version": self._module.sqlite_version, "where": str(self._path or "memory")}
 
+    def check(self) -> list[str]:
+        """What is wrong with the file; empty: it is sound."""
+        with self._told("check"), self._readers.connect() as connection:
+            said = [row[0] for row in connection.exec_driver_sql("PRAGMA quick_check(20)")]
+        return [] if said == ["ok"] else said
+
     def close(self) -> None:
         with self._starting:
             self._closed = True

@@ -1,0 +1,30 @@
+"""The command line. Exit status: 0 done, 1 refused with one clear line on stderr, 2 wrong use."""
+
+from __future__ import annotations
+
+import sys
+
+MISSING = "agentsight: the command line needs the server: pip install 'agentsight[server]' (missing: {})"
+
+
+def main() -> None:
+    """Run the command line; every refusal is one line on stderr and status 1."""
+    try:
+        from .commands import app
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] == "agentsight":
+            raise
+        sys.exit(MISSING.format(missing.name))
+    from .errors import AgentSightError
+
+    try:
+        app()
+    except AgentSightError as refused:
+        print(f"agentsight: {refused}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

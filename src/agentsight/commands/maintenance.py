@@ -1,0 +1,142 @@
+"""agentsight migrate and doctor: the schema, and what is wrong with an installation and how to mend it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from agentsight import __version__
+from agentsight.core.ports import Storage
+from agentsight.errors import AgentSightError
+from agentsight.server.settings import Settings
+from agentsight.storage import open_storage
+from agentsight.storage.migrate import current, latest
+from agentsight.storage.migrate import migrate as bring_up_to_date
+
+from .common import AsJson, Data, Database
+
+LOW_BYTES = 512 * 2**20
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(migrate)
+    app.command()(doctor)
+    app.command()(version)
+
+
+def version() -> None:
+    """The version of this package."""
+    typer.echo(__version__)
+
+
+def migrate(as_json: AsJson = False, data: Data = None, database: Database = None) -> None:
+    """Bring the database to this version's schema. Forward only; a database that is there already stays as it is."""
+    settings = Settings.of(data, database)
+    storage = open_storage(settings.database_url)
+    try:
+        before, after = bring_up_to_date(storage)
+    finally:
+        storage.close()
+    if as_json:
+        typer.echo(json.dumps({"before": before, "after": after}))
+    elif before == after:
+        typer.echo(f"The schema is at {after} already.")
+    else:
+        typer.echo(f"The schema went from {before or 'nothing'} to {after}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `remedy` is what to do, empty when all is well."""
+
+    check: str
+    found: str
+    remedy: str = ""
+
+
+def doctor(as_json: AsJson = False, data: Data = None, database: Database = None) -> None:
+    """Look at an installation and say what to do about each thing that is wrong. Status 1 when anything is."""
+    settings = Settings.of(data, database)
+    findings = list(_examine(settings))
+    if as_json:
+        typer.echo(json.dumps([{"check": f.check, "found": f.found, "remedy": f.remedy} for f in findings]))
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok   ' if not finding.remedy else 'WRONG'}  {finding.check}: {finding.found}")
+            if finding.remedy:
+                typer.echo(f"       -> {finding.remedy}")
+    if any(finding.remedy for finding in findings):
+        raise typer.Exit(1)
+
+
+def _examine(settings: Settings) -> Iterator[Finding]:
+    yield _folder(settings.data)
+    yield _space(settings.data)
+    yield _secret(settings.data / "secret")
+    try:
+        storage = open_storage(settings.database_url)
+    except AgentSightError as wrong:
+        yield Finding("database", "cannot be opened", str(wrong))
+        return
+    try:
+        facts = storage.facts()
+        yield Finding("database", f"{facts['engine']} {facts['version']} at {facts['where']}")
+        for check in (_schema, *_CONTENT_CHECKS):
+            try:
+                yield from check(settings, storage)
+            except Exception as wrong:
+                yield Finding(check.__name__.strip("_"), f"failed: {type(wrong).__name__}", str(wrong)[:200])
+                return
+    finally:
+        storage.close()
+
+
+def _folder(data: Path) -> Finding:
+    if not data.exists():
+        return Finding("data folder", f"{data} is not there yet", "run agentsight serve once, or name another with --data")
+    if not os.access(data, os.W_OK):
+        return Finding("data folder", f"{data} cannot be written", "give the server's user write access to it")
+    return Finding("data folder", str(data))
+
+
+def _space(data: Path) -> Finding:
+    there = next(folder for folder in (data, *data.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    said = f"{free / 2**30:.1f} GiB free"
+    return Finding("disk", said, "free some space: below 0.5 GiB writes may soon be refused" if free < LOW_BYTES else "")
+
+
+def _secret(path: Path) -> Finding:
+    if not path.exists():
+        return Finding("secret", "none yet; the server makes one at its first start")
+    if path.stat().st_mode & 0o077:
+        return Finding("secret", "others on this machine can read it", f"chmod 600 {path}")
+    return Finding("secret", "readable by its owner alone")
+
+
+def _schema(settings: Settings, storage: Storage) -> Iterator[Finding]:
+    at, needed = current(storage), latest()
+    if at != needed:
+        yield Finding("schema", f"is at {at or 'nothing'}, needed is {needed}", "run agentsight migrate")
+        raise LookupError("the schema is not up to date; the rest was not looked at")
+    yield Finding("schema", f"at {at}")
+
+
+def _integrity(settings: Settings, storage: Storage) -> Iterator[Finding]:
+    wrong = storage.check()
+    yield Finding("integrity", "sound" if not wrong else wrong[0][:200], "restore a backup" if wrong else "")
+
+
+def _keys(settings: Settings, storage: Storage) -> Iterator[Finding]:
+    live = [key for key, _, _ in storage.read(lambda store: store.tenants.keys()) if key.revoked_us is None]
+    remedy = "" if live else "make one: agentsight keys create --agent NAME"
+    yield Finding("API keys", f"{len(live)} live", remedy)
+
+
+_CONTENT_CHECKS: tuple[Callable[[Settings, Storage], Iterator[Finding]], ...] = (_integrity, _keys)
