@@ -41,13 +41,31 @@ ENVIRONMENTS: Final = ("production", "development")
 TOKEN_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens", "embedding_tokens")
 API_KEY_PATTERN: Final = re.compile(r"ags_[0-9a-f]{32}_[0-9a-f]{6}", re.IGNORECASE)
 
+COUNTED: Final = (
+    "started",
+    "opened",
+    "escalated",
+    "timed",
+    "messages",
+    "users",
+    "answered",
+    "feedback",
+    "tool_runs",
+    "tool_errors",
+    "tool_timed",
+    "tokens",
+    "clicks",
+    "files",
+)
+"""What a number can count, as the filter `counted_by` names it."""
+
 FILTERS: Final[dict[str, str]] = {
     "conversation_id": "exactly this conversation_id; present but empty finds nothing",
     "customer_id": "exactly this customer_id",
     "customer_id__icontains": "customer_id contains this, any case",
     "name": "name contains this, any case",
-    "language": "this language, any case",
-    "device": "this device, any case",
+    "language": "this language, any case; here and in the next three, unknown finds those of whom nobody told",
+    "device": "this device, any case; where none was sent, desktop, mobile or tablet by the metadata's user_agent",
     "source": "this source, any case",
     "country": "this country, ISO 3166-1 alpha-2",
     "customer_ip_address": "exactly this text",
@@ -68,6 +86,10 @@ FILTERS: Final[dict[str, str]] = {
     "feedback_sentiment": "positive, neutral or negative; with feedback_source: the same feedback row",
     "feedback_source": "customer or platform",
     "metadata": "key:value[,key:value...], all match; a key may be a dotted path",
+    "counted_by": "conversations behind a number: " + ", ".join(COUNTED),
+    "counted_key": "with counted_by: only its part with this tool, model, button or sentiment",
+    "counted_from": "with counted_by: counted at or after this instant",
+    "counted_to": "with counted_by: counted before this instant",
 }
 """Names of the conversation list's filters, all joined by AND; the SDK's arguments and the API's parameters."""
 

@@ -126,6 +126,9 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "metadata": _pairs,
     "message_contains": lambda text, name: wire.read_text(text, name, 1_000),
     "search": lambda text, name: wire.read_text(text, name, 1_000),
+    "counted_by": _choice(*wire.COUNTED),
+    "counted_from": _moment,
+    "counted_to": _moment,
 }
 
 

@@ -98,6 +98,7 @@ class Conversation:
     customer_ip_address: str | None = None
     country: str | None = None  # ISO 3166-1 alpha-2, from the address
     device: str | None = None
+    device_kind: str | None = None  # what numbers and filters go by: `device`, else by the metadata's user agent
     source: str | None = None
     language: str | None = None
     name: str | None = None
@@ -224,6 +225,10 @@ class Filter:
     feedback_sentiment: str | None = None
     feedback_source: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    counted_by: str | None = None
+    counted_key: str | None = None
+    counted_from: int | None = None  # microseconds, included
+    counted_to: int | None = None  # excluded
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
+from .measures import Deltas
 from .model import (
     Agent,
     ApiKey,
@@ -154,12 +155,62 @@ class Tenants(Protocol):
     def end_session(self, digest: str) -> None: ...
 
 
+class Rollups(Protocol):
+    """Sums by quarter of an hour, facet and key, and which customers were there; what the numbers are read from.
+
+    `spans` are (place in the answer, first bucket, bucket after the last); `facets` maps dimensions to values in normal
+    form; `by` is a dimension or None. `production` is False for development.
+    """
+
+    def apply(self, agent_id: int, deltas: Deltas) -> None:
+        """Add these to what is stored."""
+
+    def sums(
+        self,
+        scope: Scope,
+        production: bool,
+        measures: Sequence[int],
+        facets: Mapping[str, str],
+        by: str | None,
+        spans: Sequence[tuple[int, int, int]],
+    ) -> Iterable[tuple[int, str, int, str, int]]:
+        """(place, value of the dimension or "", measure, key, value), summed."""
+
+    def users(
+        self,
+        scope: Scope,
+        production: bool,
+        facets: Mapping[str, str],
+        by: str | None,
+        spans: Sequence[tuple[int, int, int]],
+        slices: Sequence[int],
+    ) -> Iterable[tuple[int, str, int]]:
+        """(place, value of the dimension or "", different customers), of these sixteenths of the customers."""
+
+    def facts(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Event]]:
+        """Whole timelines in order, with what the numbers need of each event: no content, no metadata."""
+
+    def begin_again(self, agent_id: int) -> None:
+        """From here to `finish_again`, `apply` writes beside what is stored. For `rebuild`, inside one transaction."""
+
+    def finish_again(self, agent_id: int) -> list[str]:
+        """Put what was written beside in place of what was stored; a sentence for each sum that differed."""
+
+
 class Store(Protocol):
     """One transaction: all of it happens, or nothing."""
 
-    timeline: Timeline
-    conversations: Conversations
-    tenants: Tenants
+    @property
+    def timeline(self) -> Timeline: ...
+
+    @property
+    def conversations(self) -> Conversations: ...
+
+    @property
+    def tenants(self) -> Tenants: ...
+
+    @property
+    def rollups(self) -> Rollups: ...
 
 
 class Storage(Protocol):
@@ -177,6 +228,9 @@ class Storage(Protocol):
 
     def facts(self) -> Mapping[str, str]:
         """What engine this is, for `doctor` and /readyz."""
+
+    def check(self) -> list[str]:
+        """What is wrong with the stored data; empty: it is sound."""
 
     def close(self) -> None: ...
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select
 
+from agentsight.core.measures import UNKNOWN, normal
 from agentsight.core.model import Attachment, Conversation, Feedback, Filter, Scope
 
+from .counted import counted
 from .rows import Driver, dump, load
 from .schema import attachment, event, feedback
 from .schema import conversation as table
@@ -143,6 +145,8 @@ class SqlConversations:
                 clauses.append(predicate(self, scope, value))
         if where.feedback_sentiment is not None or where.feedback_source is not None:
             clauses.append(_given(where.feedback_sentiment, where.feedback_source))
+        if where.counted_by is not None:
+            clauses.append(counted(where))
         return clauses
 
     def says(self, scope: Scope, text: str) -> ColumnElement[bool]:
@@ -255,15 +259,20 @@ def _environment(value: str) -> ColumnElement[bool]:
     return or_(table.c.environment.is_(None), table.c.environment != "production")
 
 
+def _facet(column: Any, value: str) -> ColumnElement[bool]:
+    """As numbers see it: any case, and UNKNOWN for what nobody told."""
+    return func.lower(func.coalesce(func.nullif(column, ""), UNKNOWN)) == normal(value)
+
+
 PREDICATES: dict[str, Callable[[SqlConversations, Scope, Any], ColumnElement[bool]]] = {
     "conversation_id": lambda store, scope, value: table.c.conversation_id == value,
     "customer_id": lambda store, scope, value: table.c.customer_id == value,
     "customer_id__icontains": lambda store, scope, value: store.contains(table.c.customer_id, value),
     "name": lambda store, scope, value: store.contains(table.c.name, value),
-    "language": lambda store, scope, value: func.lower(table.c.language) == value.lower(),
-    "device": lambda store, scope, value: func.lower(table.c.device) == value.lower(),
-    "source": lambda store, scope, value: func.lower(table.c.source) == value.lower(),
-    "country": lambda store, scope, value: table.c.country == value.upper(),
+    "language": lambda store, scope, value: _facet(table.c.language, value),
+    "device": lambda store, scope, value: _facet(table.c.device_kind, value),
+    "source": lambda store, scope, value: _facet(table.c.source, value),
+    "country": lambda store, scope, value: _facet(table.c.country, value),
     "customer_ip_address": lambda store, scope, value: table.c.customer_ip_address == value,
     "environment": lambda store, scope, value: _environment(value),
     "is_marked": lambda store, scope, value: table.c.is_marked.is_(value),
@@ -280,4 +289,4 @@ PREDICATES: dict[str, Callable[[SqlConversations, Scope, Any], ColumnElement[boo
     "escalated": lambda store, scope, value: table.c.is_escalated.is_(value),
     "metadata": lambda store, scope, value: store.describes(value),
 }
-"""One predicate per filter name of `wire.FILTERS`; `include_deleted` and the two feedback filters are handled beside."""
+"""One predicate per filter name of `wire.FILTERS`; those for feedback and `counted_*` stand beside."""

@@ -5,7 +5,20 @@ Migrations beside this file create them; a test holds the two equal.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 
 metadata = MetaData()
 
@@ -91,6 +104,7 @@ conversation = Table(
     Column("customer_ip_address", Text),
     Column("country", Text),
     Column("device", Text),
+    Column("device_kind", Text),
     Column("source", Text),
     Column("language", Text),
     Column("name", Text),
@@ -187,4 +201,47 @@ feedback = Table(
     Column("metadata", Text, nullable=False),
     Index("feedback_once", "agent_id", "event_id", unique=True),
     Index("feedback_conversation", "conversation"),
+)
+
+# -- rollups: what the numbers are read from -------------------------------------------------------------------------
+# Buckets are quarters of an hour since 1970; measures, planes and facets are those of core/measures.py.
+
+facet = Table(
+    "facet",
+    metadata,
+    Column("agent_id", Id, primary_key=True, autoincrement=False),
+    Column("plane", SmallInteger, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("country", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+rollup = Table(
+    "rollup",
+    metadata,
+    Column("agent_id", Id, primary_key=True, autoincrement=False),
+    Column("production", SmallInteger, primary_key=True, autoincrement=False),
+    Column("plane", SmallInteger, primary_key=True, autoincrement=False),
+    Column("measure", SmallInteger, primary_key=True, autoincrement=False),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("facet", BigInteger, primary_key=True, autoincrement=False),
+    Column("key", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+presence = Table(
+    "presence",
+    metadata,
+    Column("agent_id", Id, primary_key=True, autoincrement=False),
+    Column("production", SmallInteger, primary_key=True, autoincrement=False),
+    Column("slice", SmallInteger, primary_key=True, autoincrement=False),  # of the customers, by their last four bits
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("customer", BigInteger, primary_key=True, autoincrement=False),
+    Column("facet", BigInteger, primary_key=True, autoincrement=False),
+    Column("messages", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )

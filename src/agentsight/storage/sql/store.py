@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from .conversations import SqlConversations
+from .rollups import SqlRollups
 from .rows import Driver
 from .tenants import SqlTenants
 from .timeline import SqlTimeline
@@ -25,3 +26,7 @@ class SqlStore:
     @cached_property
     def tenants(self) -> SqlTenants:
         return SqlTenants(self._driver)
+
+    @cached_property
+    def rollups(self) -> SqlRollups:
+        return SqlRollups(self._driver)

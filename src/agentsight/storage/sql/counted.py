@@ -1,0 +1,107 @@
+"""Which conversations stand behind a number: `counted_by` of the list's filters, and the three that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true, tuple_
+
+from agentsight.core.measures import UNKNOWN
+from agentsight.core.model import Filter
+
+from .schema import conversation, event, feedback
+
+
+def counted(where: Filter) -> ColumnElement[bool]:
+    """A conversation adds something to what `where.counted_by` names, inside its time, under its key."""
+    return _CLAUSES[where.counted_by or ""](where)
+
+
+def _between(column: Any, where: Filter) -> ColumnElement[bool]:
+    bounds: list[Any] = [true()]
+    if where.counted_from is not None:
+        bounds.append(column >= where.counted_from)
+    if where.counted_to is not None:
+        bounds.append(column < where.counted_to)
+    return and_(*bounds)
+
+
+def _started(*clauses: Any) -> Callable[[Filter], ColumnElement[bool]]:
+    return lambda where: and_(_between(conversation.c.started_us, where), *clauses)
+
+
+def _event(kind: str, *clauses: Any, keyed: bool = False) -> Callable[[Filter], ColumnElement[bool]]:
+    def clause(where: Filter) -> ColumnElement[bool]:
+        own = [event.c.conversation == conversation.c.id, event.c.agent_id == conversation.c.agent_id]
+        if keyed and where.counted_key is not None:
+            own.append(func.coalesce(func.nullif(event.c.name, ""), UNKNOWN) == where.counted_key)
+        return exists().where(*own, event.c.kind == kind, _between(event.c.occurred_us, where), *clauses)
+
+    return clause
+
+
+def _spoken(where: Filter) -> ColumnElement[bool]:
+    """The latest customer feedback was given then, and says so."""
+    later = feedback.alias("later")
+    latest = ~exists().where(
+        later.c.conversation == feedback.c.conversation,
+        later.c.source == "customer",
+        tuple_(later.c.created_us, later.c.id) > tuple_(feedback.c.created_us, feedback.c.id),
+    )
+    own = [feedback.c.conversation == conversation.c.id, feedback.c.source == "customer"]
+    if where.counted_key is not None:
+        own.append(feedback.c.sentiment == where.counted_key)
+    return exists().where(*own, _between(feedback.c.created_us, where), latest)
+
+
+def _answered(where: Filter) -> ColumnElement[bool]:
+    """An agent message then, whose last message before it of anybody but the system is the customer's."""
+    reply, earlier = event.alias("reply"), event.alias("earlier")
+    previous = (
+        select(earlier.c.sender)
+        .where(
+            earlier.c.conversation == reply.c.conversation,
+            earlier.c.kind == "message",
+            earlier.c.sender != "system",
+            or_(
+                earlier.c.occurred_us < reply.c.occurred_us,
+                and_(
+                    earlier.c.occurred_us == reply.c.occurred_us,
+                    tuple_(earlier.c.seq, earlier.c.id) < tuple_(reply.c.seq, reply.c.id),
+                ),
+            ),
+        )
+        .order_by(earlier.c.occurred_us.desc(), earlier.c.seq.desc(), earlier.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return exists().where(
+        reply.c.conversation == conversation.c.id,
+        reply.c.agent_id == conversation.c.agent_id,
+        reply.c.kind == "message",
+        reply.c.sender == "agent",
+        _between(reply.c.occurred_us, where),
+        previous == "end_user",
+    )
+
+
+_MESSAGE = _event("message", event.c.sender != "system")
+_TOOL = event.c.name != "token_usage"
+
+_CLAUSES: dict[str, Callable[[Filter], ColumnElement[bool]]] = {
+    "started": _started(conversation.c.is_used.is_(True)),
+    "opened": _started(conversation.c.is_opened.is_(True)),
+    "escalated": _started(conversation.c.is_used.is_(True), conversation.c.is_escalated.is_(True)),
+    "timed": _started(conversation.c.ended_us.is_not(None)),
+    "messages": _MESSAGE,
+    "users": lambda where: and_(func.coalesce(conversation.c.customer_id, "") != "", _MESSAGE(where)),
+    "answered": _answered,
+    "feedback": _spoken,
+    "tool_runs": _event("action", _TOOL, keyed=True),
+    "tool_errors": _event("action", _TOOL, event.c.error.is_not(None), keyed=True),
+    "tool_timed": _event("action", _TOOL, event.c.duration_ms.is_not(None), keyed=True),
+    "tokens": _event("token_usage", keyed=True),
+    "clicks": _event("button", keyed=True),
+    "files": _event("attachment"),
+}

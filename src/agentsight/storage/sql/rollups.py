@@ -1,0 +1,195 @@
+"""Rollups: integer sums by quarter of an hour, and who was there. Written by ingest, read by every number.
+
+`rollup` is laid out so that one measure of one plane over a time is one stretch of its primary key.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from agentsight.core.measures import ALL_PLANE, DIMENSIONS, PLANES, Deltas, Facet, facet_ids, on_plane
+from agentsight.core.model import Event, Scope
+
+from .rows import Driver, load
+
+_FACTS = "conversation, id, kind, occurred_us, seq, sender, name, duration_ms, error, detail"
+_DETAILED = ("token_usage", "attachment")
+_AGAIN = {"rollup": "rollup_again", "presence": "presence_again"}
+_KEYS = {
+    "rollup": ("agent_id", "production", "plane", "measure", "bucket", "facet", "key"),
+    "presence": ("agent_id", "production", "slice", "bucket", "customer", "facet"),
+}
+_VALUES = {"rollup": "value", "presence": "messages"}
+_TOLD = 20  # differences told of one table
+
+
+class SqlRollups:
+    def __init__(self, driver: Driver):
+        self._driver = driver
+        self._names = {name: name for name in _KEYS}
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+    def apply(self, agent_id: int, deltas: Deltas) -> None:
+        if deltas.facets:
+            self._add_facets(agent_id, deltas.facets)
+        sums = sorted((agent_id, *row) for row in deltas.rows())
+        if sums:
+            self._driver.many(self._upsert("rollup"), sums)
+        users = sorted(
+            (agent_id, int(production), customer & 15, bucket, customer, facet, messages)
+            for production, bucket, facet, customer, messages in deltas.user_rows()
+        )
+        if users:
+            self._driver.many(self._upsert("presence"), users)
+
+    def _upsert(self, table: str) -> str:
+        keys, value, name = _KEYS[table], _VALUES[table], self._names[table]
+        marks = ", ".join([self._driver.dialect.mark()] * (len(keys) + 1))
+        return (
+            f"INSERT INTO {name} ({', '.join(keys)}, {value}) VALUES ({marks}) "
+            f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = {name}.{value} + excluded.{value}"
+        )
+
+    def _add_facets(self, agent_id: int, facets: Iterable[Facet]) -> None:
+        rows = {
+            (agent_id, plane, number, *on_plane(plane, facet))
+            for facet in facets
+            for plane, number in facet_ids(facet)
+            if plane
+        }
+        marks = ", ".join([self._driver.dialect.mark()] * 7)
+        self._driver.many(
+            f"INSERT INTO facet (agent_id, plane, id, {', '.join(DIMENSIONS)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
+            sorted(rows),
+        )
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+    def sums(
+        self,
+        scope: Scope,
+        production: bool,
+        measures: Sequence[int],
+        facets: Mapping[str, str],
+        by: str | None,
+        spans: Sequence[tuple[int, int, int]],
+    ) -> Iterable[tuple[int, str, int, str, int]]:
+        plane = _plane({*facets, *([by] if by else [])})
+        where, parameters = self._where(scope, production, plane, facets)
+        split, joined = _by(by, plane)
+        sql = (
+            f"{_spans(spans)} SELECT span.place, {split}, r.measure, r.key, SUM(r.value) "
+            f"FROM span CROSS JOIN rollup r {joined} WHERE {where} AND r.plane = {plane} "
+            f"AND r.measure IN ({', '.join(map(str, measures))}) "
+            "AND r.bucket >= span.first AND r.bucket < span.until GROUP BY 1, 2, 3, 4"
+        )
+        for place, value, measure, key, total in self._driver.rows(sql, parameters):
+            yield place, value, measure, key, int(total)
+
+    def users(
+        self,
+        scope: Scope,
+        production: bool,
+        facets: Mapping[str, str],
+        by: str | None,
+        spans: Sequence[tuple[int, int, int]],
+        slices: Sequence[int],
+    ) -> Iterable[tuple[int, str, int]]:
+        where, parameters = self._where(scope, production, ALL_PLANE, facets)
+        split, joined = _by(by, ALL_PLANE)
+        sql = (
+            f"{_spans(spans)} SELECT span.place, {split}, COUNT(DISTINCT r.customer) "
+            f"FROM span CROSS JOIN presence r {joined} WHERE {where} "
+            f"AND r.slice IN ({', '.join(map(str, slices))}) "
+            "AND r.bucket >= span.first AND r.bucket < span.until AND r.messages > 0 GROUP BY 1, 2"
+        )
+        return [(place, value, count) for place, value, count in self._driver.rows(sql, parameters)]
+
+    def _where(
+        self, scope: Scope, production: bool, plane: int, facets: Mapping[str, str]
+    ) -> tuple[str, list[int | str]]:
+        dialect = self._driver.dialect
+        parameters: list[int | str] = list(scope.agent_ids)
+        where = f"{dialect.in_list('r.agent_id', len(scope.agent_ids))} AND r.production = {int(production)}"
+        if facets:
+            chosen = " AND ".join(f"{dimension} = {dialect.mark()}" for dimension in facets)
+            agents = dialect.in_list("agent_id", len(scope.agent_ids))
+            where += f" AND r.facet IN (SELECT id FROM facet WHERE {agents} AND plane = {plane} AND {chosen})"
+            parameters += [*scope.agent_ids, *facets.values()]
+        return where, parameters
+
+    def facts(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Event]]:
+        dialect = self._driver.dialect
+        timelines: defaultdict[int, list[Event]] = defaultdict(list)
+        for start in range(0, len(conversations), 500):
+            some = conversations[start : start + 500]
+            sql = (
+                f"SELECT {_FACTS} FROM event WHERE {dialect.in_list('conversation', len(some))} "
+                f"AND agent_id = {dialect.mark()} ORDER BY conversation, occurred_us, seq, id"
+            )
+            for row in self._driver.rows(sql, (*some, agent_id)):
+                conversation, id, kind, at_us, seq, sender, name, duration_ms, error, detail = row
+                known = load(detail) if kind in _DETAILED else {}
+                timelines[conversation].append(
+                    Event(
+                        id, agent_id, conversation, "", kind, at_us, seq, sender, None, name, duration_ms, error, known
+                    )
+                )
+        return timelines
+
+    # -- rebuilding --------------------------------------------------------------------------------------------------
+    def begin_again(self, agent_id: int) -> None:
+        for name, again in _AGAIN.items():
+            columns = ", ".join(f"{key} {'TEXT' if key == 'key' else 'BIGINT'} NOT NULL" for key in _KEYS[name])
+            self._driver.run(f"DROP TABLE IF EXISTS {again}")
+            self._driver.run(
+                f"CREATE TEMPORARY TABLE {again} "
+                f"({columns}, {_VALUES[name]} BIGINT NOT NULL, PRIMARY KEY ({', '.join(_KEYS[name])}))"
+            )
+        self._names = dict(_AGAIN)
+
+    def finish_again(self, agent_id: int) -> list[str]:
+        self._names = {name: name for name in _KEYS}
+        told: list[str] = []
+        for name, again in _AGAIN.items():
+            told += self._differences(agent_id, name, again)
+            if told:
+                columns = ", ".join((*_KEYS[name], _VALUES[name]))
+                self._driver.run(f"DELETE FROM {name} WHERE agent_id = {self._driver.dialect.mark()}", (agent_id,))
+                self._driver.run(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {again}")
+            self._driver.run(f"DROP TABLE {again}")
+        return told
+
+    def _differences(self, agent_id: int, name: str, again: str) -> list[str]:
+        """Keys with another sum before than after; a sum of zero and no sum are the same."""
+        keys, value, mark = _KEYS[name], _VALUES[name], self._driver.dialect.mark()
+        shown = ", ".join(keys)
+        sql = (
+            f"SELECT {shown}, SUM(stored), SUM(anew) FROM ("
+            f"SELECT {shown}, {value} AS stored, 0 AS anew FROM {name} WHERE agent_id = {mark} "
+            f"UNION ALL SELECT {shown}, 0, {value} FROM {again}"
+            f") AS both_of_them GROUP BY {shown} HAVING SUM(stored) <> SUM(anew) LIMIT {_TOLD}"
+        )
+        return [
+            f"{name} "
+            + ", ".join(f"{key}={part}" for key, part in zip(keys, row[:-2], strict=True))
+            + f": was {row[-2]}, is {row[-1]}"
+            for row in self._driver.rows(sql, (agent_id,))
+        ]
+
+
+def _plane(dimensions: Iterable[str]) -> int:
+    """The smallest plane that keeps these dimensions."""
+    asked = sum(1 << DIMENSIONS.index(dimension) for dimension in dimensions)
+    return asked if asked in PLANES else ALL_PLANE
+
+
+def _by(by: str | None, plane: int) -> tuple[str, str]:
+    if by is None:
+        return "''", ""
+    return f"f.{by}", f"JOIN facet f ON f.agent_id = r.agent_id AND f.plane = {plane} AND f.id = r.facet"
+
+
+def _spans(spans: Sequence[tuple[int, int, int]]) -> str:
+    rows = ", ".join(f"({place}, {first}, {until})" for place, first, until in spans)
+    return f"WITH span(place, first, until) AS (VALUES {rows})"
