@@ -1,0 +1,841 @@
+"""Tracking: what people and agents say and do, kept in order until `send_tracked_data()` delivers it in one request."""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from . import wire
+from .buffer import ITEM_BYTES as _ITEM_BYTES
+from .buffer import Buffer, Item, Scope, cut, forget_parent, in_event_loop, snapshot
+from .config import Config, Settings
+from .enums import AttachmentMode, Environment, LogLevel, Sender, TokenHandlerType
+from .errors import AgentSightError, InvalidEvent
+from .exceptions import (
+    InvalidAnswerDataException,
+    InvalidConversationDataException,
+    InvalidQuestionDataException,
+    MissingConversationIdException,
+    NoApiKeyException,
+    NoDataToSendException,
+)
+from .helpers.attachments import read_attachments
+from .helpers.conversation_utils import generate_conversation_id
+from .sender import EXIT_S, WAIT_S, Ticket, sound
+from .sender import Sender as _Delivery
+from .transport import HTTPClient
+from .types import AttachmentInput
+
+_UNSET: Any = object()
+_COUNTED = {"question": "questions", "answer": "answers", "attachments": "attachments", "action": "actions",
+            "button": "buttons"}  # fmt: skip
+
+logger = logging.getLogger("agentsight")
+
+
+class _ScopedConfig(Config):
+    """Settings whose `conversation_id` is the one this task, thread or script is in."""
+
+    scope: Scope
+
+    @property
+    def conversation_id(self) -> str | None:  # type: ignore[override]
+        here = self.scope.current() if "scope" in self.__dict__ else None
+        return here or self.__dict__.get("_conversation_id")
+
+    @conversation_id.setter
+    def conversation_id(self, value: str | None) -> None:
+        if "scope" in self.__dict__:
+            if value:
+                self.scope.enter(str(value))
+        else:
+            self.__dict__["_conversation_id"] = value or None
+
+
+class ConversationTracker:
+    """Records conversations; one object for the whole process, however often it is constructed.
+
+    Every `track_*` call returns at once and touches neither network nor disk. Which conversation it belongs to is
+    known per asyncio task and per thread, so concurrent requests never mix; in a plain script the conversation set
+    last is current everywhere.
+
+    Raises:
+        NoApiKeyException, InvalidApiKeyException: constructed without a usable key. Importing and using
+            `conversation_tracker` needs none before the first send.
+    """
+
+    _instance: ConversationTracker | None = None
+    _instance_lock = threading.Lock()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> ConversationTracker:
+        with cls._instance_lock:
+            if cls._instance is None:
+                cls._instance = object.__new__(cls)
+                cls._instance._prepare()
+            return cls._instance
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        conversation_id: str | None = None,
+        endpoint: str | None = None,
+        log_level: LogLevel | str | None = None,
+        config: Config | None = None,
+        **kwargs: Any,
+    ):
+        given = {"api_key": api_key, "conversation_id": conversation_id, "endpoint": endpoint, "log_level": log_level}
+        given = {name: value for name, value in {**given, **kwargs}.items() if value is not None}
+        if self._explicit:
+            if given or config is not None:
+                logger.warning("AgentSight is set up already; use configure() to change settings. Ignored: %s",
+                               ", ".join([*given, *(["config"] if config is not None else [])]))  # fmt: skip
+            return
+        base = config.copy() if config is not None else (self._config or Config())
+        base.configure(**given)
+        if not base.api_key:
+            raise NoApiKeyException()
+        self._adopt_config(base)
+        self._explicit = True
+
+    def _prepare(self) -> None:
+        self._explicit = False
+        self._awake = False
+        self._told_development = False
+        self._config: Config | None = None
+        self._settings: Settings | None = None
+        self._http: HTTPClient | None = None
+        self._scope = Scope()
+        self._buffer = Buffer()
+        self._delivery = _Delivery(self._buffer, lambda: self.config, lambda: self.settings)
+        self._tokens: dict[str, dict[str | None, dict[str, int]]] = {}
+        self._tokens_seen = False
+        self._swept: dict[str, None] = {}
+
+    # -- settings ----------------------------------------------------------------------------------------------------
+    @property
+    def config(self) -> Config:
+        """The settings in use; read from the environment the first time somebody asks."""
+        if self._config is None:
+            self._adopt_config(Config.from_environment())
+        return self._config  # type: ignore[return-value]
+
+    @property
+    def settings(self) -> Settings:
+        """How events are delivered; read from the environment the first time somebody asks."""
+        if self._settings is None:
+            self._settings = Settings()
+        return self._settings
+
+    def configure(
+        self,
+        api_key: str | None = _UNSET,
+        conversation_id: str | None = _UNSET,
+        endpoint: str | None = _UNSET,
+        log_level: LogLevel | str | None = _UNSET,
+        **kwargs: Any,
+    ) -> None:
+        """Change the settings that are named; `conversation_id` switches the conversation.
+
+        Raises:
+            NoApiKeyException: `api_key` is None or empty; the old one stays.
+            InvalidApiKeyException: `api_key` cannot be one; the old one stays.
+        """
+        if api_key is None or api_key == "":
+            raise NoApiKeyException("API key cannot be None")
+        named = {"api_key": api_key, "endpoint": endpoint, "log_level": log_level, **kwargs}
+        named = {name: value for name, value in named.items() if value is not _UNSET}
+        if named:
+            self.config.configure(**named)
+            if "log_level" in named:
+                _set_level(self.config)
+            if named.keys() & {"api_key", "endpoint"}:
+                self._http = None
+                self._delivery.reconfigured()
+        if conversation_id is not _UNSET and conversation_id:
+            self._scope.enter(_readable_id(conversation_id))
+
+    def _adopt_config(self, base: Config) -> None:
+        started_in = base.conversation_id
+        scoped = _ScopedConfig(
+            api_key=base.api_key or "",
+            endpoint=base.endpoint,
+            app_url=base.app_url,
+            environment=base.environment,
+            conversation_id=started_in,
+            token_handler=base.token_handler or "",
+            log_level=base.log_level,
+        )
+        scoped.scope = self._scope
+        self._config = scoped
+        self._http = None
+        _set_level(scoped)
+
+    @property
+    def _client(self) -> HTTPClient:
+        if self._http is None:
+            self._http = HTTPClient(self.config)
+        return self._http
+
+    def _wake(self) -> None:
+        """First use: settings are read, the end of the process is taken care of, frameworks are counted."""
+        if not self._awake:
+            with self._instance_lock:
+                if not self._awake:
+                    _Lifetime.watch(self)
+                    self._awake = True
+                    self._start_counting()
+        _Lifetime.watch_signal()
+
+    def _start_counting(self) -> None:
+        handler = self.config.token_handler
+        if handler:
+            from .integrations import install
+
+            install(getattr(handler, "value", str(handler)), self)
+
+    # -- conversations -----------------------------------------------------------------------------------------------
+    def get_or_create_conversation(
+        self,
+        conversation_id: str | None = None,
+        customer_id: str | None = None,
+        customer_ip_address: str | None = None,
+        device: str | None = None,
+        source: str | None = None,
+        language: str | None = None,
+        name: str | None = None,
+        environment: str | Environment = "development",
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Make this the current conversation and record what is known about it; nothing is sent yet.
+
+        Only `environment="production"` counts in analytics. The environment variable AGENTSIGHT_ENVIRONMENT, when set,
+        overrides this argument.
+        """
+        conversation_id = _readable_id(conversation_id)
+        self._scope.enter(conversation_id)
+        fields = self._conversation_fields(
+            conversation_id, customer_id, customer_ip_address, device, source, language, name, environment, metadata
+        )
+        self._add("conversation", "conversation", {**fields, "is_used": True})
+
+    def initialize_conversation(
+        self,
+        conversation_id: str,
+        customer_id: str | None = None,
+        customer_ip_address: str | None = None,
+        device: str | None = None,
+        source: str | None = None,
+        language: str | None = None,
+        name: str | None = None,
+        environment: str | Environment = "development",
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Create a conversation on the server now, as opened but not used yet; the current conversation stays.
+
+        On an event loop the request is made by a thread and this returns at once.
+
+        Raises:
+            MissingConversationIdException: the id is blank.
+            ConversationApiException, ConversationNetworkException: the server refused, or did not answer.
+        """
+        if not str(conversation_id or "").strip():
+            raise MissingConversationIdException()
+        fields = self._conversation_fields(
+            conversation_id, customer_id, customer_ip_address, device, source, language, name, environment, metadata
+        )
+        body = {"timestamp": get_timestamp(), **fields, "is_used": False}
+        self._wake()
+        self.config.key  # noqa: B018  says at once that there is none
+        if in_event_loop():
+            threading.Thread(target=self._initialize_later, args=(body,), daemon=True).start()
+        else:
+            self._client.call("POST", "/api/conversations/", body, repeatable=True)
+
+    def _initialize_later(self, body: dict[str, Any]) -> None:
+        try:
+            self._client.call("POST", "/api/conversations/", body, repeatable=True)
+        except AgentSightError as trouble:
+            logger.warning("AgentSight could not initialize a conversation now (%s); it is tried again", trouble)
+            fields = sound("conversation", body)
+            item, kept = self._buffer.add("conversation", "conversation", body["conversation_id"], fields, _ITEM_BYTES)
+            if kept:
+                self._delivery.submit(self._take(item.conversation_id))
+
+    def _conversation_fields(
+        self,
+        conversation_id: str,
+        customer_id: Any,
+        customer_ip_address: Any,
+        device: Any,
+        source: Any,
+        language: Any,
+        name: Any,
+        environment: Any,
+        metadata: Any,
+    ) -> dict[str, Any]:
+        environment = self.config.environment or environment
+        counts = wire.read_environment(environment) == "production"
+        if not counts and not self._told_development:
+            self._told_development = True
+            logger.warning(
+                "AgentSight: conversations in the environment %r stay out of analytics; "
+                "pass environment='production' or set AGENTSIGHT_ENVIRONMENT=production to count them",
+                getattr(environment, "value", environment),
+            )
+        return {
+            "conversation_id": conversation_id,
+            "customer_id": customer_id,
+            "customer_ip_address": customer_ip_address,
+            "device": device,
+            "source": source,
+            "language": language,
+            "name": name,
+            "environment": getattr(environment, "value", environment),
+            "metadata": None if metadata is None else snapshot(metadata),
+        }
+
+    @contextmanager
+    def _within(self, conversation_id: str | None, details: dict[str, Any]) -> Iterator[ConversationTracker]:
+        before = self._scope.mark()
+        if details:
+            self.get_or_create_conversation(conversation_id, **details)
+        else:
+            self._scope.enter(_readable_id(conversation_id))
+        try:
+            yield self
+        finally:
+            self._scope.leave(before)
+
+    def conversation(self, conversation_id: str | None = None, **details: Any) -> _Within:
+        """A block, `with` or `async with`, inside which this conversation is current.
+
+        `details` are those of `get_or_create_conversation`. Nothing is sent at the end of the block.
+        """
+        return _Within(self._within(conversation_id, details))
+
+    # -- events ------------------------------------------------------------------------------------------------------
+    def track_human_message(
+        self,
+        message: Any = None,
+        attachments: list[AttachmentInput] | None = None,
+        attachment_mode: str | AttachmentMode = "base64",
+        metadata: dict[str, Any] | None = None,
+        *,
+        question: Any = None,
+    ) -> None:
+        """Record what a person said. Raises InvalidQuestionDataException when that is nothing."""
+        content = message if message is not None else question
+        self._say("question", "end_user", content, InvalidQuestionDataException, attachments, attachment_mode, metadata)
+
+    def track_agent_message(
+        self,
+        message: Any = None,
+        attachments: list[AttachmentInput] | None = None,
+        attachment_mode: str | AttachmentMode = "base64",
+        metadata: dict[str, Any] | None = None,
+        *,
+        answer: Any = None,
+    ) -> None:
+        """Record what the agent said. Raises InvalidAnswerDataException when that is nothing."""
+        content = message if message is not None else answer
+        self._say("answer", "agent", content, InvalidAnswerDataException, attachments, attachment_mode, metadata)
+
+    def track_question(
+        self, question: Any = None, metadata: dict[str, Any] | None = None, *, message: Any = None
+    ) -> None:
+        """`track_human_message` by its older name: the second argument is the metadata."""
+        content = question if question is not None else message
+        self._say("question", "end_user", content, InvalidQuestionDataException, None, "base64", metadata)
+
+    def track_answer(self, answer: Any = None, metadata: dict[str, Any] | None = None, *, message: Any = None) -> None:
+        """`track_agent_message` by its older name: the second argument is the metadata."""
+        content = answer if answer is not None else message
+        self._say("answer", "agent", content, InvalidAnswerDataException, None, "base64", metadata)
+
+    def _say(
+        self,
+        label: str,
+        sender: str,
+        content: Any,
+        blame: type[InvalidQuestionDataException] | type[InvalidAnswerDataException],
+        attachments: Any,
+        mode: Any,
+        metadata: Any,
+    ) -> None:
+        if type(content) is not str:
+            content = str(getattr(content, "value", content)) if content is not None and content is not False else ""
+        if not content or content.isspace():
+            raise blame(field="content", reason="is required")
+        if len(content) > wire.MAX_CONTENT_CHARS:
+            content = cut(content)
+        fields: dict[str, Any] = {
+            "content": content,
+            "sender": sender,
+            "metadata": snapshot(metadata) if metadata else {},
+        }
+        if attachments:
+            fields["attachments"], fields["attachment_mode"] = read_attachments(attachments, mode)
+        self._add(label, "message", fields, len(content))
+
+    def track_attachments(
+        self,
+        attachments: list[AttachmentInput],
+        sender: str | Sender | None = None,
+        metadata: dict[str, Any] | None = None,
+        mode: str | AttachmentMode = "base64",
+    ) -> None:
+        """Record files that came without a message; they are read now, so an open file may be closed afterwards.
+
+        Raises:
+            InvalidAttachmentException: the list is empty, or a file lacks what its mode needs.
+            ValueError: `mode` is neither `base64` nor `form_data`.
+        """
+        files, mode_name = read_attachments(attachments, mode, required=True)
+        said_by = getattr(sender, "value", sender) or "end_user"
+        if said_by not in wire.SENDERS:
+            logger.warning("AgentSight: %r is no sender; the attachment counts as the end user's", said_by)
+            said_by = "end_user"
+        fields = {"attachments": files, "metadata": _given(metadata), "mode": mode_name, "sender": said_by}
+        self._add("attachments", "attachment", fields)
+
+    def track_action(
+        self,
+        action_name: str,
+        started_at: Any = None,
+        ended_at: Any = None,
+        duration_ms: int | float | None = None,
+        tools_used: Any = None,
+        response: Any = None,
+        error_msg: Any = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Record a tool or step the agent ran. Raises InvalidConversationDataException when it has no name."""
+        optional = {
+            "started_at": snapshot(started_at),
+            "ended_at": snapshot(ended_at),
+            "duration_ms": duration_ms,
+            "tools_used": snapshot(tools_used),
+            "response": snapshot(response),
+            "error_msg": None if error_msg is None else cut(str(error_msg)),
+        }
+        fields = {"action_name": _filled(action_name, "Action name"), "metadata": _given(metadata)}
+        fields.update((name, value) for name, value in optional.items() if value is not None)
+        self._add("action", "action", fields, len(str(optional["response"] or "")))
+
+    def track_button(self, button_event: str, label: str, value: str, metadata: dict[str, Any] | None = None) -> None:
+        """Record a click. Raises InvalidConversationDataException when a part of it is empty."""
+        fields = {
+            "button_event": _filled(button_event, "Button event"),
+            "label": _filled(label, "Button label"),
+            "value": _filled(value, "Button value"),
+            "metadata": _given(metadata),
+        }
+        self._add("button", "button", fields)
+
+    def track_token_usage(
+        self,
+        prompt_tokens: int = 0,
+        completion_tokens: int = 0,
+        total_tokens: int = 0,
+        embedding_tokens: int = 0,
+        model: str | None = None,
+    ) -> None:
+        """Add to the tokens of the current conversation; the sum is sent with the next send and starts again at 0."""
+        added = [int(prompt_tokens), int(completion_tokens), int(total_tokens), int(embedding_tokens)]
+        conversation_id = self._here()
+        with self._buffer.lock:
+            self._tokens_seen = True
+            by_model = self._tokens.setdefault(conversation_id, {})
+            counts = by_model.setdefault(model, dict.fromkeys(wire.TOKEN_COUNTS, 0))
+            for name, more in zip(wire.TOKEN_COUNTS, added, strict=True):
+                counts[name] = max(0, counts[name] + more)
+
+    def get_token_usage(self) -> dict[str, int]:
+        """The tokens of the current conversation since its last send; {} when none were ever counted."""
+        if not self._tokens_seen:
+            return {}
+        with self._buffer.lock:
+            by_model = self._tokens.get(self.config.conversation_id or "", {}).values()
+            return {name: sum(counts[name] for counts in by_model) for name in wire.TOKEN_COUNTS}
+
+    # -- keeping -----------------------------------------------------------------------------------------------------
+    def _here(self) -> str:
+        """The current conversation, a new one when there is none."""
+        conversation_id = self._scope.current()
+        if conversation_id is None:
+            conversation_id = self.config.conversation_id
+            if conversation_id is None:
+                conversation_id = generate_conversation_id()
+                self._scope.enter(conversation_id)
+        return conversation_id
+
+    def _add(self, label: str, kind: str, fields: dict[str, Any], size: int = 0) -> None:
+        if not self._awake or _Lifetime.unwatched:
+            self._wake()
+        if kind != "message":
+            fields = self._checked(kind, fields)
+        files = fields.get("attachments")
+        if files:
+            size += sum(len(file["data"]) for file in files)
+        if fields.get("metadata"):
+            size += 64 * len(fields["metadata"]) if kind == "message" else len(str(fields["metadata"]))
+        span = 1 + len(files or ())
+        item, kept = self._buffer.add(label, kind, self._here(), fields, size + _ITEM_BYTES, span)
+        if not kept:
+            self._make_room(item, span)
+        elif self._settings is None or self._settings.spool == "always" or self._settings.auto_send_s:
+            self._kept(item)
+
+    def _checked(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """What the contract says about these fields, in the words callers know."""
+        if kind == "attachment":
+            return fields
+        try:
+            checked = sound(kind, fields)
+        except InvalidEvent as wrong:
+            raise InvalidConversationDataException(str(wrong), field=wrong.field, reason=wrong.reason) from None
+        absent = {name: None for name in fields if fields[name] is None}
+        given = {name: fields[name] for name in ("started_at", "ended_at") if name in checked}
+        return {**absent, **checked, **given, **{key: fields[key] for key in ("conversation_id",) if key in fields}}
+
+    def _kept(self, item: Item) -> None:
+        if self.settings.spool == "always":
+            self._write_through(item)
+        if self.settings.auto_send_s:
+            self._delivery.hurry()
+
+    def _write_through(self, item: Item) -> None:
+        fields = item.fields
+        item.fields = dict(fields)
+        self._delivery.write_through(item)
+        item.fields = fields
+
+    def _make_room(self, item: Item, span: int) -> None:
+        """Memory is full: everything is sent now, and the newest goes to disk or is lost and counted."""
+        if not self._delivery.spill(item):
+            self._delivery._lost("queue_full", span, "too much waits to be sent")
+        self._delivery.hurry()
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+    def send_tracked_data(self) -> dict[str, Any]:
+        """Deliver what was tracked in the current conversation, in one request, and say what became of it.
+
+        Waits for the server, 15 seconds at most. On an asyncio event loop it hands over and returns at once: items
+        then read `success: True` with the response `{"queued": True}`; `await asend_tracked_data()` waits for the
+        verdicts. An item that could not be delivered has `success: False`, `queued: True`, and is tried again in the
+        background: do not track it anew. Without a current conversation everything that waits is sent, each item
+        under its own conversation.
+
+        Raises:
+            NoDataToSendException: nothing was tracked.
+            NoApiKeyException, InvalidApiKeyException: there is no key to send with; what was tracked is kept.
+        """
+        ticket = self._submit()
+        if ticket is None:
+            return _result([], handed_over=False)
+        handed_over = in_event_loop()
+        if not handed_over:
+            ticket.wait(WAIT_S)
+        return _result(ticket.items, handed_over)
+
+    async def asend_tracked_data(self) -> dict[str, Any]:
+        """As `send_tracked_data`, waiting for the server without blocking the event loop."""
+        import asyncio
+
+        ticket = self._submit()
+        if ticket is None:
+            return _result([], handed_over=False)
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        ticket.when_finished(lambda: _tell(loop, done))
+        try:
+            await asyncio.wait_for(done.wait(), WAIT_S)
+        except TimeoutError:
+            pass
+        return _result(ticket.items, handed_over=False)
+
+    def _submit(self) -> Ticket | None:
+        """Hand over what is due; None when somebody else has sent it already."""
+        self._wake()
+        self.config.key  # noqa: B018  says at once that there is none
+        current = self.config.conversation_id
+        with self._buffer.lock:
+            items = self._take(current)
+            if items:
+                return self._delivery.submit(items)
+        again = self._delivery.queued(current)
+        if again:
+            return self._delivery.submit(again, again=True)
+        with self._buffer.lock:
+            swept = current if current in self._swept else next(iter(self._swept), None) if current is None else None
+            if swept is not None:
+                del self._swept[swept]
+                return None
+        raise NoDataToSendException(f"No tracked data found for conversation: {current}")
+
+    def _take(self, current: str | None) -> list[Item]:
+        """The items of one conversation, or of all when this code is in none, with their token usage."""
+        with self._buffer.lock:
+            names = [current] if current is not None else [*{**self._buffer.pending, **self._tokens}]
+            for name in names:
+                self._count_tokens(name)
+            items = [item for name in names for item in self._buffer.pending.pop(name, ())]
+            if current is None:
+                for name in names[1:]:
+                    self._swept[name] = None
+                while len(self._swept) > 10_000:
+                    del self._swept[next(iter(self._swept))]
+            return items
+
+    def _count_tokens(self, conversation_id: str) -> None:
+        for model, counts in self._tokens.pop(conversation_id, {}).items():
+            if any(counts.values()):
+                fields: dict[str, Any] = {**counts, "model": model} if model else dict(counts)
+                item, kept = self._buffer.add("action", "token_usage", conversation_id, fields, _ITEM_BYTES)
+                if not kept:
+                    self._make_room(item, 1)
+
+    def flush(self, timeout_s: float = EXIT_S) -> None:
+        """Deliver everything of every conversation within `timeout_s`; what is left goes to the spool."""
+        if self._awake:
+            with self._buffer.lock:
+                for name in list(self._tokens):
+                    self._count_tokens(name)
+            self._delivery.close(timeout_s)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+    def get_tracked_data_summary(self) -> dict[str, Any]:
+        """What the current conversation holds that is not sent yet: `items`, `summary` and `conversation_id`."""
+        current = self.config.conversation_id
+        with self._buffer.lock:
+            items = list(self._buffer.pending.get(current or "", ()))
+        counts = {"conversation": 0, **dict.fromkeys(_COUNTED.values(), 0)}
+        rows = []
+        for index, item in enumerate(items):
+            counts[_COUNTED.get(item.label, item.label)] += 1
+            data = copy.deepcopy(item.fields)
+            if item.kind == "token_usage":
+                data = {"action_name": "token_usage", "metadata": data}
+            data["conversation_id"] = item.conversation_id
+            rows.append({"type": item.label, "timestamp": item.timestamp, "data": data, "index": index,
+                         "preview": _PREVIEWS[item.label](data)})  # fmt: skip
+        return {"items": rows, "summary": {**counts, "total": len(rows)}, "conversation_id": current}
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Events lost so far, by reason; empty when none were."""
+        return dict(self._buffer.dropped)
+
+    def get_delivery_stats(self) -> dict[str, Any]:
+        """How delivery is going: what waits, what was delivered, what was lost and the last trouble."""
+        stats = self._delivery.stats
+        names = ("delivered", "duplicates", "rejected", "spilled", "adopted", "failed_requests")
+        with self._buffer.lock:
+            pending = sum(map(len, self._buffer.pending.values()))
+        return {
+            "pending": pending,
+            "queued": self._delivery.backlog,
+            **{name: stats[name] for name in names},
+            "dropped": self.dropped,
+            "last_error": self._delivery.last_error,
+        }
+
+
+class _Within:
+    """`with` and `async with` over one conversation."""
+
+    def __init__(self, block: Any):
+        self._block = block
+
+    def __enter__(self) -> ConversationTracker:
+        return self._block.__enter__()  # type: ignore[no-any-return]
+
+    def __exit__(self, *trouble: Any) -> None:
+        self._block.__exit__(*trouble)
+
+    async def __aenter__(self) -> ConversationTracker:
+        return self.__enter__()
+
+    async def __aexit__(self, *trouble: Any) -> None:
+        self.__exit__(*trouble)
+
+
+class _Lifetime:
+    """The end of the process and its forks: what is tracked is flushed, once, and a child starts with nothing."""
+
+    unwatched = True
+    _trackers: weakref.WeakSet[ConversationTracker] = weakref.WeakSet()
+    _registered = False
+
+    @classmethod
+    def watch(cls, tracker: ConversationTracker) -> None:
+        cls._trackers.add(tracker)
+        if not cls._registered:
+            cls._registered = True
+            atexit.register(cls.flush)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=cls.forked)
+        cls._watch_worker()
+
+    @classmethod
+    def watch_signal(cls) -> None:
+        """Flush on SIGTERM too, unless the host handles it; only the first thread may ask for that."""
+        import signal
+
+        if cls.unwatched and threading.current_thread() is threading.main_thread():
+            cls.unwatched = False
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                signal.signal(signal.SIGTERM, cls.terminated)
+
+    @classmethod
+    def _watch_worker(cls) -> None:
+        """multiprocessing's children end without running atexit, but run these."""
+        process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+        if process is not None and util is not None and process.parent_process() is not None:
+            util.Finalize(None, cls.flush, exitpriority=10)
+
+    @classmethod
+    def flush(cls) -> None:
+        for tracker in list(cls._trackers):
+            try:
+                tracker.flush()
+            except Exception:  # the edge: the process is ending, and not because of us
+                logger.exception("AgentSight could not flush")
+
+    @classmethod
+    def terminated(cls, signum: int, frame: Any) -> None:
+        import signal
+
+        cls.flush()
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+
+    @classmethod
+    def forked(cls) -> None:
+        forget_parent()
+        ConversationTracker._instance_lock = threading.Lock()
+        for tracker in list(cls._trackers):
+            tracker._buffer.reset()
+            tracker._delivery.after_fork()
+            tracker._tokens, tracker._swept, tracker._http = {}, {}, None
+            tracker._awake = False
+
+
+# -- small things ----------------------------------------------------------------------------------------------------
+def get_timestamp() -> str:
+    """Now, ISO 8601 with +00:00."""
+    from .helpers.conversation_utils import get_iso_timestamp
+
+    return get_iso_timestamp()
+
+
+def _tell(loop: Any, done: Any) -> None:
+    try:
+        loop.call_soon_threadsafe(done.set)
+    except RuntimeError:  # the loop is closed, nobody waits any longer
+        pass
+
+
+def _given(metadata: Any) -> Any:
+    return snapshot(metadata) if metadata else {}
+
+
+def _filled(text: Any, what: str) -> str:
+    plain = getattr(text, "value", text)
+    if not plain or not plain.strip():
+        raise InvalidConversationDataException(f"{what} cannot be empty", field=what.lower().replace(" ", "_"))
+    return str(plain)
+
+
+def _readable_id(value: Any) -> str:
+    """A conversation id the contract takes: blank ones are replaced, odd ones made plain, always the same way."""
+    plain = getattr(value, "value", value)
+    text = "" if plain is None else str(plain)
+    if not text.strip():
+        logger.warning("AgentSight: a conversation id was empty; a new one is made")
+        return generate_conversation_id()
+    try:
+        return wire.read_conversation_id(text)
+    except InvalidEvent as wrong:
+        logger.warning("AgentSight: a conversation id was changed: %s", wrong)
+        text = wire.storable("".join(char if char.isprintable() else "_" for char in text))
+        if len(text) <= wire.MAX_NAME_CHARS:
+            return text
+        import hashlib
+
+        return f"{text[:200]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _set_level(config: Config) -> None:
+    if os.environ.get("AGENTSIGHT_LOG_LEVEL") or config.log_level is not LogLevel.INFO:
+        logger.setLevel(str(getattr(config.log_level, "value", config.log_level)))
+
+
+def _result(items: list[Item], handed_over: bool) -> dict[str, Any]:
+    """What `send_tracked_data` gives back."""
+    summary = {**dict.fromkeys(_COUNTED.values(), 0), "errors": 0}
+    rows = []
+    for index, item in enumerate(items):
+        row: dict[str, Any] = {"index": index, "type": item.label, "timestamp": item.timestamp}
+        error = getattr(item, "error", None)
+        settled = getattr(item, "queued", True) is False
+        if handed_over and not settled:
+            row.update(response={"queued": True}, success=True)
+        elif settled and not error:
+            row.update(response=getattr(item, "response", None) or {}, success=True)
+        else:
+            row.update(error=error or "no answer yet", success=False)
+            if not settled:
+                row["queued"] = True
+        if not row["success"]:
+            summary["errors"] += 1
+        elif item.label in _COUNTED:
+            summary[_COUNTED[item.label]] += 1
+        rows.append(row)
+    return {"items": rows, "summary": summary}
+
+
+def _said(data: dict[str, Any]) -> dict[str, Any]:
+    content = data["content"]
+    return {
+        "content_preview": content[:100] + ("..." if len(content) > 100 else ""),
+        "sender": data["sender"],
+        "has_metadata": bool(data["metadata"]),
+    }
+
+
+def _files(data: dict[str, Any]) -> dict[str, Any]:
+    names = [file.get("filename") or "unknown" for file in data["attachments"]]
+    more = [f"... and {len(names) - 3} more"] if len(names) > 3 else []
+    return {"count": len(names), "mode": data["mode"], "sender": data["sender"], "files": names[:3] + more}
+
+
+_PREVIEWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "conversation": lambda data: {
+        name: data.get(name) for name in ("conversation_id", "customer_id", "name", "environment")
+    },
+    "question": _said,
+    "answer": _said,
+    "attachments": _files,
+    "action": lambda data: {
+        "action_name": data.get("action_name"),
+        "duration_ms": data.get("duration_ms"),
+        "has_error": bool(data.get("error_msg")),
+        "has_response": bool(data.get("response")),
+    },
+    "button": lambda data: {"label": data["label"], "value": data["value"], "event": data["button_event"]},
+}
+
+conversation_tracker = object.__new__(ConversationTracker)
+conversation_tracker._prepare()
+ConversationTracker._instance = conversation_tracker
+
+__all__ = ["ConversationTracker", "TokenHandlerType", "conversation_tracker"]

@@ -1,0 +1,3 @@
+"""See `agentsight.validators`."""
+
+from . import *  # noqa: F403
