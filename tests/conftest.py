@@ -1,0 +1,60 @@
+"""What all suites share: one real server a test process, a fresh agent a test, and how an absent thing is treated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from served import Api, Server
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def absent(what: str) -> NoReturn:
+    """Skip for want of something this machine does not have; in CI, where it must be there, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the seeds and the sample data, which are not part of the repository."""
+    if not SHARED.is_dir():
+        absent(f"the folder {SHARED.name} with seeds and data is not beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A started server that all tests of this process share; each keeps to agents of its own."""
+    started = Server(tmp_path_factory.mktemp("server"))
+    yield started
+    log = started.log()
+    assert started.stop() in (0, -15), "SIGTERM ends a server cleanly"
+    assert "crashed" not in log, log[-4000:]
+
+
+@pytest.fixture
+def api(server: Server) -> Iterator[Api]:
+    """A client with the key of an agent nobody else uses."""
+    with server.api() as client:
+        yield client
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers of one's own; whatever still runs at the end is ended."""
+    running: list[Server] = []
+
+    def starting(data: Path | None = None, **options: object) -> Server:
+        running.append(Server(data or tmp_path / "data", **options))  # type: ignore[arg-type]
+        return running[-1]
+
+    yield starting
+    for one in running:
+        if one.process.poll() is None:
+            one.kill()

@@ -1,0 +1,151 @@
+"""A real server in a process of its own, and a client that holds a key. Every suite that needs one starts it here."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from agentsight.core import tenancy
+from agentsight.storage import open_storage
+
+READY = "AgentSight ready on "
+START_S = 60  # a cold machine with every core busy
+_EPOCH = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
+_ticks = itertools.count()
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment without what would steer AgentSight."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("AGENTSIGHT_")}
+    return plain | extra
+
+
+class Server:
+    """`agentsight serve` on a loopback port the system chose; `stop()` is SIGTERM, `kill()` is kill -9."""
+
+    def __init__(self, data: Path, *, port: int = 0, before_exec: Any = None, **env: str):
+        self.data = data
+        data.mkdir(parents=True, exist_ok=True)
+        self._log = open(data / "server.log", "ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "agentsight.cli", "serve", "--data", str(data), "--port", str(port)],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=environment(**env),
+            preexec_fn=before_exec,
+            text=True,
+        )
+        self.url = self._ready()
+
+    def _ready(self) -> str:
+        killer = time.monotonic() + START_S
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        if not line.startswith(READY) or time.monotonic() > killer:
+            self.kill()
+            raise RuntimeError(f"the server did not start: {line!r} {self.log()[-2000:]}")
+        return line.removeprefix(READY).strip()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def log(self) -> str:
+        return (self.data / "server.log").read_text(errors="replace")
+
+    def key(self, agent: str | None = None, organization: str = "acme", role: str = "write") -> str:
+        """A new key, made beside the running server as `agentsight keys create` does."""
+        storage = open_storage(f"sqlite:///{self.data / 'agentsight.db'}")
+
+        def make(store: Any) -> str:
+            now_us = time.time_ns() // 1000
+            owner = tenancy.ensure_organization(store, organization, now_us)
+            found = tenancy.ensure_agent(store, owner, agent or f"agent-{uuid.uuid4().hex[:8]}", now_us)
+            return tenancy.issue_key(store, found, role, now_us)[0]
+
+        try:
+            return storage.write(make).result()
+        finally:
+            storage.close()
+
+    def api(self, agent: str | None = None, organization: str = "acme", role: str = "write") -> Api:
+        return Api(self.url, self.key(agent, organization, role))
+
+    def signal(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=30)
+
+    def stop(self) -> int | None:
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        self._close()
+        return self.process.returncode
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        if self.process.stdout:
+            self.process.stdout.close()
+        self._log.close()
+
+
+class Api(httpx.Client):
+    """The HTTP API with one agent's key."""
+
+    def __init__(self, url: str, key: str, **options: Any):
+        super().__init__(base_url=url, headers={"Authorization": f"Api-Key {key}"}, timeout=30, **options)
+        self.url, self.key = url, key
+
+    def batch(self, *events: dict[str, Any]) -> dict[str, Any]:
+        """Store events of our own contract; each must be answered."""
+        answer = self.post("/api/batch/", json={"sdk": {"name": "test", "version": "0"}, "events": list(events)})
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def conversation(self, conversation_id: str) -> dict[str, Any]:
+        """The one conversation of this id, as lists show it."""
+        found = self.get("/api/conversations/", params={"conversation_id": conversation_id}).json()["results"]
+        assert len(found) == 1, f"{len(found)} conversations {conversation_id}"
+        one: dict[str, Any] = found[0]
+        return one
+
+    def ids(self, **params: Any) -> list[str]:
+        """The conversation ids a filter finds, newest first."""
+        answer = self.get("/api/conversations/", params={"page_size": 100, **params})
+        assert answer.status_code == 200, answer.text
+        return [row["conversation_id"] for row in answer.json()["results"]]
+
+
+def at(second: float) -> str:
+    """A moment, so many seconds into the tests' own morning."""
+    return (_EPOCH + timedelta(seconds=second)).isoformat(timespec="microseconds")
+
+
+def event(kind: str, conversation_id: str, **fields: Any) -> dict[str, Any]:
+    """One event of our own contract, later than all made before it."""
+    tick = next(_ticks)
+    return {
+        "id": uuid.uuid4().hex,
+        "kind": kind,
+        "conversation_id": conversation_id,
+        "occurred_at": at(tick / 1000),
+        "seq": tick,
+        **fields,
+    }
+
+
+def message(conversation_id: str, content: str = "hello", sender: str = "end_user", **fields: Any) -> dict[str, Any]:
+    return event("message", conversation_id, content=content, sender=sender, **fields)
