@@ -1,6 +1,10 @@
 """The dashboard: pages made on the server from the same core calls the API makes."""
 
-from . import conversation, conversations, door, static
-from .shell import error_page, routes
+from fastapi import APIRouter
 
-__all__ = ["conversation", "conversations", "door", "error_page", "routes", "static"]
+from . import analytics, conversation, conversations, door, static
+from .shell import error_page, nowhere, routes
+
+router = APIRouter(routes=[*routes, nowhere])
+
+__all__ = ["analytics", "conversation", "conversations", "door", "error_page", "router", "static"]

@@ -14,6 +14,7 @@ from agentsight.core.model import Attachment, Conversation, Event, Feedback
 from agentsight.core.ports import Store
 from agentsight.errors import InvalidEvent, NotFound
 
+from .. import render
 from ..http import now_us
 from . import filters, thread
 from .conversations import neighbours
@@ -263,5 +264,5 @@ def title(visit: Visit, head: Conversation) -> str:
 
 
 def _file_url(visit: Visit) -> Callable[[Attachment], str]:
-    link: Callable[[Attachment], str] = visit.request.app.state.file_url
-    return link
+    signer = visit.request.app.state.signer
+    return lambda file: render.file_url(file, signer)

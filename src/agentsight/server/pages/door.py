@@ -22,7 +22,7 @@ def home(visitor: Visitor) -> Response:
     """To the place somebody is most likely to want."""
     visit = enter(visitor.request)
     alone = visit.agents[0].slug if len(visit.agents) == 1 else "all"
-    return RedirectResponse(visit.link("conversations", agent=alone), 303)
+    return RedirectResponse(visit.link("analytics", agent=alone), 303)
 
 
 @door("/login")

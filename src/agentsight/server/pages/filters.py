@@ -13,6 +13,9 @@ from ..ui.words import Voice
 from .shell import Visit
 
 
+COUNTED = ("counted_by", "counted_key", "counted_from", "counted_to", "counted_hour")
+
+
 @dataclass(frozen=True, slots=True)
 class Chip:
     """One condition in force and the address without it."""
@@ -38,12 +41,53 @@ def parameters(visit: Visit) -> Mapping[str, list[str]]:
 def chips(visit: Visit) -> list[Chip]:
     """The conditions in force, apart from the environment, which has its own switch."""
     found = []
+    behind = visit.request.query_params.get("counted_by")
+    if behind:
+        gone = dict.fromkeys((*COUNTED, "before", "after"))
+        found.append(Chip(visit.voice.say("Behind the number"), _behind(visit), visit.here(**gone)))
     for name in wire.FILTERS:
         value = visit.request.query_params.get(name)
-        if value and name != "environment":
+        if value and name != "environment" and not (behind and name in COUNTED):
             without = visit.here(**{name: None, "before": None, "after": None})
             found.append(Chip(label(visit.voice, name), shown(visit.voice, name, value), without))
     return found
+
+
+def _behind(visit: Visit) -> str:
+    """What a number counted, and when."""
+    voice, params = visit.voice, visit.request.query_params
+    where, _ = conversations.parse_filter_leniently(parameters(visit))
+    said = [counted(voice, params["counted_by"]), params.get("counted_key") or ""]
+    if where.counted_from is not None and where.counted_to is not None:
+        said.append(f"{voice.when(where.counted_from)} – {voice.when(where.counted_to)}")
+    if params.get("counted_hour"):
+        said.append(params["counted_hour"])
+    return " · ".join(part for part in said if part)
+
+
+def counted(voice: Voice, name: str) -> str:
+    """What `counted_by` counts."""
+    names = {
+        "started": voice.say("started and used"),
+        "opened": voice.say("opened"),
+        "escalated": voice.say("escalated"),
+        "timed": voice.say("with a duration"),
+        "messages": voice.say("messages"),
+        "users": voice.say("users"),
+        "answered": voice.say("answered"),
+        "feedback": voice.say("feedback"),
+        "tool_runs": voice.say("tool runs"),
+        "tool_errors": voice.say("tool errors"),
+        "tool_timed": voice.say("tool durations"),
+        "tokens": voice.say("tokens"),
+        "clicks": voice.say("clicks"),
+        "files": voice.say("files"),
+    }
+    return names.get(name, name)
+
+
+def is_filter(name: str) -> bool:
+    return name in wire.FILTERS
 
 
 def label(voice: Voice, name: str) -> str:

@@ -34,6 +34,7 @@ from agentsight.errors import Forbidden, NotFound, Refused
 
 from ..http import SESSION_COOKIE, now_us
 from ..ui.assets import asset_url
+from ..ui.charts import bar
 from ..ui.icons import icon
 from ..ui.markdown import markdown
 from ..ui.text import initials, visible
@@ -66,8 +67,11 @@ _env = Environment(
     undefined=StrictUndefined,
     extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
 )
-NAVIGATION = (("conversations", _N("Conversations"), "messages-square"),)
-_env.globals.update(icon=icon, asset=asset_url, languages=LANGUAGES, navigation=NAVIGATION)
+NAVIGATION = (
+    ("analytics", _N("Analytics"), "chart-column"),
+    ("conversations", _N("Conversations"), "messages-square"),
+)
+_env.globals.update(bar=bar, icon=icon, asset=asset_url, languages=LANGUAGES, navigation=NAVIGATION)
 _env.filters.update(visible=visible, initials=initials, markdown=markdown)
 
 
@@ -339,6 +343,14 @@ def error_page(request: Request, status: int, detail: str) -> Response:
     visitor = Visitor(request)
     home = "/"
     return visitor.render("error.html", status, status=status, detail=detail, home=home)
+
+
+async def _no_such_page(request: Request) -> Response:
+    raise NotFound("there is no such page")
+
+
+nowhere = Route("/o/{rest:path}", caught(_no_such_page), methods=["GET", "POST"])
+"""Everything below an organization that nobody serves; it comes last."""
 
 
 # -- small things ----------------------------------------------------------------------------------------------------

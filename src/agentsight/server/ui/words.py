@@ -157,6 +157,9 @@ class Voice:
     def time(self, us: int, seconds: bool = False) -> str:
         return dates.format_time(self.moment(us), "medium" if seconds else "short", locale=self.locale)
 
+    def clock(self, moment: datetime) -> str:
+        return dates.format_time(moment, "short", tzinfo=moment.tzinfo, locale=self.locale)
+
     def when(self, us: int) -> str:
         return f"{self.date(us)}, {self.time(us)}"
 

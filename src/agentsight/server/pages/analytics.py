@@ -1,0 +1,100 @@
+"""The analytics page: the period in its address, every number a way to its conversations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from agentsight.core import conversations, metrics
+from agentsight.core.analytics import Answer, Row
+from agentsight.core.model import Conversation, Filter
+from agentsight.core.ports import Store
+
+from ..http import now_us
+from . import filters
+from .board import Board, Drill, overview
+from .period import PRESETS, STATE, STEPS, Period, period, state
+from .shell import Visit, page
+
+LATEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the page needs beside its numbers."""
+
+    answers: dict[str, Answer]
+    latest: list[Conversation]
+    anything: bool
+    elsewhere: int
+    facets: dict[str, list[str]]
+
+
+@page("analytics")
+def analytics(visit: Visit) -> Response:
+    chosen, notices = period(visit)
+    looked = visit.read(lambda store: _look(store, visit, chosen))
+    return visit.render(
+        "analytics.html",
+        page="analytics",
+        title=visit.voice.say("Analytics"),
+        board=Board(visit.voice, chosen, looked.answers, drill(visit, chosen), now_us()),
+        looked=looked,
+        **toolbar(visit, chosen, notices),
+    )
+
+
+def toolbar(visit: Visit, chosen: Period, notices: list[str]) -> dict[str, object]:
+    """What the toolbar of a page about a period shows."""
+    return {
+        "period": chosen,
+        "presets": PRESETS,
+        "steps": STEPS,
+        "notices": notices,
+        "chips": filters.chips(visit),
+        "filters": filters,
+        "state": STATE,
+        "moment": dict(state(visit)),
+    }
+
+
+def _look(store: Store, visit: Visit, chosen: Period) -> Looked:
+    mine = Filter(environment=chosen.where.environment)
+    other = Filter(environment="production" if chosen.where.environment == "development" else "development")
+    latest, _ = conversations.page(store, visit.scope, mine, limit=LATEST)
+    return Looked(
+        overview(store, visit.scope, chosen),
+        latest,
+        bool(latest),
+        0 if latest else conversations.count(store, visit.scope, other, 100_000),
+        facets(store, visit),
+    )
+
+
+def facets(store: Store, visit: Visit) -> dict[str, list[str]]:
+    """What there is to filter by."""
+    return {
+        column: store.conversations.values(visit.scope, column)[:60]
+        for column in ("source", "device", "language", "country")
+    }
+
+
+def drill(visit: Visit, chosen: Period) -> Drill:
+    """Addresses of exactly the conversations behind a number of this page."""
+    first_us, until_us = chosen.bounds_us
+    kept = {
+        name: value for name, value in visit.request.query_params.multi_items() if filters.is_filter(name) and value
+    }
+
+    def address(name: str, by: str | None = None, row: Row | None = None) -> str:
+        if by == "weekday_hour" and row is not None:
+            found = metrics.drill_down(name, None, None, first_us, until_us) or {}
+            return visit.link("conversations", {**kept, **found, "counted_hour": row.key, "tz": chosen.tz})
+        timed = row is not None and row.first_us is not None and by in STEPS
+        start = row.first_us if row and timed and row.first_us is not None else first_us
+        end = row.until_us if row and timed and row.until_us is not None else until_us
+        found = metrics.drill_down(name, by, row.key if row else None, start, end) or {}
+        return visit.link("conversations", {**kept, **found})
+
+    return address
