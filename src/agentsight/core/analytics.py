@@ -417,6 +417,8 @@ class _Part:
             )
         span = self._cut[0]
         held = {key: metric.of(cell) for key, cell in self._cells.items() if cell.holds(metric.needs)}
+        if self.by == metric.split and metric.key is not None:
+            held = {key: value for key, value in held.items() if key == metric.key}
         order = sorted(held, key=lambda key: (held[key] is None, -(held[key] or 0), key))
         return tuple(Row(key, held[key], span.first_us, span.until_us) for key in order)
 

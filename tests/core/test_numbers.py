@@ -1,0 +1,207 @@
+"""The product's numbers against the oracle's."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import oracle
+from agentsight.core import metrics
+
+from . import histories
+from .both import Both
+
+ZONES = ["Europe/Zagreb", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
+RANGE = ("2026-10-22", "2026-11-03")  # both clock changes are inside
+FILTERS = {
+    "none": ({}, lambda conversation, told: told["production"]),
+    "development": ({"environment": "development"}, lambda conversation, told: not told["production"]),
+    "country": ({"country": "hr"}, lambda conversation, told: told["production"] and told["country"] == "HR"),
+    "device": ({"device": "MOBILE"}, lambda conversation, told: told["production"] and low(told, "device") == "mobile"),
+    "nobody told": ({"source": "unknown"}, lambda conversation, told: told["production"] and not told.get("source")),
+    "two facets": (
+        {"language": "hr", "source": "whatsapp"},
+        lambda conversation, told: (
+            told["production"] and low(told, "language") == "hr" and low(told, "source") == "whatsapp"
+        ),
+    ),
+    "customer": (
+        {"customer_id": "user 3"},
+        lambda conversation, told: told["production"] and told.get("customer_id") == "user 3",
+    ),
+    "words and metadata": (
+        {"message_contains": "PARCEL", "metadata": "tier:gold"},
+        lambda conversation, told: (
+            told["production"]
+            and told["metadata"].get("tier") == "gold"
+            and any("parcel" in event.get("content", "") for event in conversation["events"])
+        ),
+    ),
+    "escalated": (
+        {"escalated": "true", "is_used": "true"},
+        lambda conversation, told: told["production"] and told["escalated"] and told["used"],
+    ),
+    "feedback": (
+        {"has_feedback": "true", "country": "unknown"},
+        lambda conversation, told: (
+            told["production"]
+            and not told["country"]
+            and any(event["kind"] == "feedback" for event in conversation["events"])
+        ),
+    ),
+}
+BY = [None, *oracle.TIMES, *oracle.FACETS, *oracle.SPLITS]
+
+
+def low(told, field):
+    return (told.get(field) or "").lower()
+
+
+@pytest.fixture(scope="module")
+def busy():
+    """Ninety conversations, delivered late, twice and out of order, some deleted, some of those brought back."""
+    both = Both()
+    events = histories.seeded(90)
+    chance = random.Random(5)
+    late = [event for event in events if chance.random() < 0.15]
+    on_time = [event for event in events if event not in late]
+    chance.shuffle(late)
+    for batch in batches([*on_time, *late, *chance.sample(events, 40)], chance):
+        both.deliver(*batch)
+    for number in (3, 17, 40, 41):
+        both.delete(f"c{number}")
+    both.restore([c["name"] for c in both.world.conversations].index("c17"))
+    both.change("c8", device="Tablet", customer_id="user 1")
+    both.change("c9", language="DE", metadata={"tier": "gold"})
+    both.change("c10", name="renamed")
+    return both
+
+
+def batches(events, chance):
+    while events:
+        size = chance.choice([1, 5, 40])
+        yield events[:size]
+        events = events[size:]
+
+
+def asked_of(by):
+    return oracle.METRICS if by not in oracle.SPLITS else oracle.SPLITS[by]
+
+
+def compare(both, by, zone_name, params, wanted, start=RANGE[0], end=RANGE[1]):
+    """Every metric that can be split this way, its total and its rows, from rollups or events as the planner likes."""
+    zone = oracle.ZoneInfo(zone_name)
+    first, until = oracle.bounds(start, end, zone)
+    cells = both.world.cells(first, until, zone, by, wanted)
+    asked = params | ({"by": by} if by else {})
+    told = both.ask(asked_of(by), start=start, end=end, tz=zone_name, **asked)
+    for series in told.series:
+        total = oracle.number(series.name, cells[None])
+        assert oracle.agrees(series.name, series.total, total), (series.name, series.total, total)
+        rows = {row.key: row.value for row in series.rows}
+        if by in oracle.TIMES:
+            assert list(rows) == oracle.labels(first, until, zone, by), series.name
+        for key in rows.keys() | (cells.keys() - {None}):
+            value = oracle.number(series.name, cells.get(key, []))
+            if key in rows or value:
+                assert oracle.agrees(series.name, rows.get(key), value), (series.name, key, rows.get(key), value)
+    return told
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize("name", FILTERS)
+def test_every_metric_by_everything_is_what_plain_loops_count(busy, name, by, zone):
+    compare(busy, by, zone, *FILTERS[name])
+
+
+@pytest.mark.parametrize("by", BY)
+def test_events_answer_as_rollups_do(busy, by):
+    asked = {"start": RANGE[0], "end": RANGE[1], "tz": "Europe/Zagreb", **({"by": by} if by else {})}
+    for params in ({}, {"country": "HR"}, {"device": "mobile", "source": "web"}):
+        fast = busy.ask(asked_of(by), **asked, **params)
+        assert busy.ask(asked_of(by), from_events=True, **asked, **params) == fast
+
+
+@pytest.mark.parametrize("by", ["hour", "day", "week", "month", "weekday_hour", "country", "language"])
+def test_the_parts_of_an_additive_metric_sum_to_its_total(busy, by):
+    told = busy.ask(oracle.ADDITIVE, start=RANGE[0], end=RANGE[1], tz="America/New_York", by=by)
+    for series in told.series:
+        assert sum(row.value for row in series.rows) == pytest.approx(series.total, abs=1e-9), series.name
+        assert metrics.METRICS[series.name].sums
+
+
+@pytest.mark.parametrize("by", [None, "day", *oracle.FACETS, *oracle.SPLITS])
+def test_every_number_opens_the_conversations_behind_it(busy, by):
+    zone = oracle.ZoneInfo("Europe/Zagreb")
+    first, until = oracle.bounds(*RANGE, zone)
+    cells = busy.world.cells(first, until, zone, by, FILTERS["none"][1])
+    told = busy.ask(asked_of(by), start=RANGE[0], end=RANGE[1], tz="Europe/Zagreb", **({"by": by} if by else {}))
+    for series in told.series:
+        total = metrics.drill_down(series.name, None, None, first, until)
+        expected = oracle.conversations(series.name, cells[None], metrics.METRICS[series.name].key)
+        assert busy.listed({**total, "environment": "production"}) == expected, series.name
+        for row in series.rows:
+            narrowed = metrics.drill_down(series.name, by, row.key, row.first_us, row.until_us)
+            behind = oracle.conversations(series.name, cells.get(row.key, []), row.key if by in oracle.SPLITS else None)
+            assert busy.listed({**narrowed, "environment": "production"}) == behind, (series.name, row.key)
+            if series.unit == "conversations" and by not in oracle.SPLITS:
+                assert row.value == behind
+
+
+def test_a_rebuild_after_all_of_it_finds_nothing_to_mend(busy):
+    assert busy.rebuilt() == []
+
+
+def test_a_rebuild_mends_what_was_spoiled_and_says_what(busy):
+    before = busy.stored()
+
+    def spoil(store):
+        store.rollups._driver.run(
+            "UPDATE rollup SET value = value + 1 WHERE agent_id = ? AND measure = 8", (busy.agent.id,)
+        )
+        store.rollups._driver.run("DELETE FROM presence WHERE agent_id = ? AND slice = 3", (busy.agent.id,))
+
+    busy.storage.write(spoil).result()
+    told = busy.rebuilt()
+    assert told and any("measure=8" in line for line in told) and any(line.startswith("presence") for line in told)
+    assert busy.rebuilt() == [] and busy.stored() == before
+
+
+# -- histories Hypothesis makes --------------------------------------------------------------------------------------
+QUIET = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@QUIET
+@given(events=histories.events(), order=st.randoms(use_true_random=False))
+def test_any_order_and_number_of_deliveries_gives_the_same_numbers(events, order):
+    straight, shuffled = Both(), Both()
+    for event in sorted(events, key=lambda event: event["occurred_at"]):
+        straight.deliver(event)
+    again = [*events, *order.sample(events, len(events) // 2)]
+    order.shuffle(again)
+    for batch in batches(again, order):
+        shuffled.deliver(*batch)
+    assert shuffled.stored() == straight.stored()
+    assert shuffled.rebuilt() == []
+
+
+@QUIET
+@given(events=histories.events(), happened=histories.operations(), zone=st.sampled_from(ZONES), by=st.sampled_from(BY))
+def test_whatever_happens_the_numbers_are_those_of_the_events(events, happened, zone, by):
+    both = Both()
+    for verb, what in happened:
+        if verb == "deliver":
+            both.deliver(*(events[place] for place in what if place < len(events)))
+        elif verb == "delete":
+            both.delete(f"c{what}")
+        elif verb == "restore" and what < len(both.world.conversations):
+            both.restore(what)
+        elif verb == "change":
+            both.change(f"c{what[0]}", **{what[1]: "Changed"})
+    for params, wanted in (FILTERS["none"], FILTERS["two facets"], FILTERS["words and metadata"]):
+        compare(both, by, zone, params, wanted, "2026-10-24", "2026-10-26")
+    assert both.rebuilt() == []
