@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from .exceptions import NotFoundException
 from .singleton import Client
@@ -19,8 +19,8 @@ class AgentSightAPI(Client):
         ConversationNetworkException: it did not answer.
     """
 
-    _instance: AgentSightAPI | None = None
-    _instance_lock = threading.Lock()
+    _instance: ClassVar[Any] = None
+    _instance_lock: ClassVar[threading.Lock] = threading.Lock()
 
     def fetch_conversations(
         self,

@@ -86,7 +86,7 @@ _node = int.from_bytes(os.urandom(6), "big") & (2**42 - 1)
 
 
 def event_id(occurred_us: int, seq: int) -> str:
-    """The UUIDv7 of what happened at `occurred_us` as number `seq` of this process: the same whenever it is asked for."""
+    """The UUIDv7 of what happened at `occurred_us` as number `seq` of this process, the same however often asked."""
     millis, micros = divmod(occurred_us, 1000)
     high = (millis << 16) | 0x7000 | micros
     low = (0b10 << 62) | (_node << 20) | (seq & 0xFFFFF)
@@ -182,7 +182,13 @@ class Item:
     """One thing tracked: the caller's name for it, and the events it becomes."""
 
     __slots__ = ("conversation_id", "error", "fields", "kind", "label", "occurred_us", "parcels", "queued", "response",
-                 "seq", "size", "ticket")  # fmt: skip
+                 "seq", "size", "ticket", "trouble")  # fmt: skip
+
+    error: str | None  # why it never will be delivered
+    trouble: str | None  # why it was not delivered yet
+    queued: bool  # False once it is settled; not there before
+    response: Any
+    ticket: Any
 
     def __init__(self, label: str, kind: str, conversation_id: str, occurred_us: int, seq: int, fields: Any, size: int):
         self.label = label

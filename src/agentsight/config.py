@@ -1,4 +1,4 @@
-"""Settings: arguments before a `Config` object before the environment, which is read at first use and never at import."""
+"""Settings: arguments before a `Config` object before the environment, which is read at first use, not at import."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def _read(enum: type[_Known], value: object, what: str) -> _Known | None:
         raise ValueError(f"Invalid {what} '{value}'. Expected one of: {known}") from None
 
 
-class LogLevel(str, Enum):
+class LogLevel(str, Enum):  # noqa: UP042  str() of a member stays what callers know
     """Levels of the `agentsight` logger."""
 
     CRITICAL = "CRITICAL"
@@ -52,7 +52,7 @@ class AttachmentMode(Enum):
     FORM_DATA = "form_data"
 
 
-class Sender(str, Enum):
+class Sender(str, Enum):  # noqa: UP042  str() of a member stays what callers know
     """Who said it."""
 
     USER = "end_user"
@@ -84,7 +84,7 @@ class TokenHandlerType(Enum):
         return _read(cls, value, "token handler type")
 
 
-class Sentiment(str, Enum):
+class Sentiment(str, Enum):  # noqa: UP042  str() of a member stays what callers know
     """How a customer felt about a conversation."""
 
     POSITIVE = "positive"

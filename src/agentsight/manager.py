@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 from .enums import Sentiment
 from .exceptions import InvalidConversationDataException
@@ -22,8 +22,8 @@ class ConversationManager(Client):
         ConversationNetworkException: it did not answer.
     """
 
-    _instance: ConversationManager | None = None
-    _instance_lock = threading.Lock()
+    _instance: ClassVar[Any] = None
+    _instance_lock: ClassVar[threading.Lock] = threading.Lock()
 
     def submit_feedback(
         self,

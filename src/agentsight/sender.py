@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from . import wire
@@ -98,7 +98,7 @@ class Sender:
 
     def reset(self) -> None:
         """Start from nothing; also what a forked child does."""
-        self._wake = threading.Condition(threading.RLock())
+        self._wake = threading.Condition(self._buffer.lock)  # one lock, so no two can be taken the wrong way round
         self._turn = threading.RLock()  # held by whoever talks to the server
         self._disk = threading.RLock()
         self._outbox: deque[Item] = deque()
@@ -133,11 +133,7 @@ class Sender:
                 self._transport.close()
             self._transport = None
             if self._spool is not None:
-                for item in self._outbox:
-                    for parcel in item.parcels or ():
-                        parcel.segment = None
-                self._spool.close()
-                self._spool = None
+                self._let_go(self._spool)
 
     # -- handing over ------------------------------------------------------------------------------------------------
     def submit(self, items: list[Item], again: bool = False) -> Ticket:
@@ -164,12 +160,14 @@ class Sender:
             self._ensure_thread()
 
     def queued(self, conversation_id: str | None) -> list[Item]:
-        """What was handed over for this conversation (None: for any) and is not settled."""
+        """What of this conversation (None: of any) somebody was told would be delivered later, and is not yet."""
         with self._wake:
             return [
                 item
                 for item in self._outbox
-                if item.label and (conversation_id is None or item.conversation_id == conversation_id)
+                if item.conversation_id == (conversation_id or item.conversation_id)
+                and (ticket := getattr(item, "ticket", None)) is not None
+                and ticket.finished
             ]
 
     @property
@@ -227,15 +225,16 @@ class Sender:
     def _collect_due(self) -> None:
         """Take conversations over that nobody sends."""
         idle_s = self._settings().auto_send_s or STRANDED_S
-        with self._buffer.lock:
-            due = [
-                name
-                for name, items in self._buffer.pending.items()
-                if self._overfull() or now_us() - items[0 if idle_s < STRANDED_S else -1].occurred_us > idle_s * 1e6
-            ]
-            for name in due:
-                self._outbox.extend(self._buffer.pending[name])
-                del self._buffer.pending[name]
+        which = 0 if idle_s < STRANDED_S else -1
+        before_us = now_us() - idle_s * 1e6
+        due = [
+            name
+            for name, items in self._buffer.pending.items()
+            if self._overfull() or items[which].occurred_us < before_us
+        ]
+        for name in due:
+            self._outbox.extend(self._buffer.pending[name])
+            del self._buffer.pending[name]
 
     def _pump(self, ticket: Ticket) -> None:
         """Deliver on this thread, for hosts that freeze threads between requests."""
@@ -284,19 +283,29 @@ class Sender:
                 if batch and (room < 0 or parcel.upload or batch[0].upload or len(batch) >= self._halved):
                     return batch
                 batch.append(parcel)
+            item.fields = None
             if not item.parcels:
                 self._settle(item)
         return batch
 
     def _parcels(self, item: Item) -> list[Parcel]:
         if item.parcels is None:
-            parcels = encoded(item)
-            item.fields = None
+            parcels = self._encoded(item)
             if self._config().environment and item.kind != "conversation":
                 parcels = [*self._introduction(item), *parcels]
             self._introduced[item.conversation_id] = None
             item.parcels = parcels
         return item.parcels
+
+    def _encoded(self, item: Item) -> list[Parcel]:
+        parcels = []
+        for kind, seq, fields in events_of(item):
+            try:
+                parcels.append(_parcel(item, kind, seq, fields))
+            except InvalidEvent as wrong:
+                item.error = str(wrong)
+                self._lost("too_large" if kind == "attachment" else "invalid", 1, str(wrong))
+        return parcels
 
     def _introduction(self, item: Item) -> list[Parcel]:
         """The conversation's environment, once, when nobody has created the conversation here."""
@@ -338,7 +347,7 @@ class Sender:
         body, headers = multipart(fields, [file])
         return self._exchange("/api/attachments/", body, headers, timeout_s)
 
-    def _exchange(self, path: str, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
+    def _exchange(self, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
         if self._transport is None:
             self._transport = Transport(self._config())
         return self._transport.exchange("POST", path, body, headers, timeout_s)
@@ -403,10 +412,11 @@ class Sender:
 
     def _gone(self, parcels: list[Parcel]) -> None:
         """These need not be sent again."""
+        spool = self._spool
         kept = [(parcel.segment, parcel.id) for parcel in parcels if parcel.segment is not None]
-        if kept and self._spool is not None:
+        if kept and spool is not None:
             with self._disk:
-                self._guarded(lambda: self._spool and self._spool.done(kept))
+                self._guarded(lambda: spool.done(kept))
         for parcel in parcels:
             left = parcel.item.parcels or []
             left.remove(parcel)
@@ -444,17 +454,11 @@ class Sender:
             self._not_before = now + max(backoff_s, wait_s or 0.0)
             self._asked_until = now + wait_s if wait_s and not final_for_now else 0.0
             for item in self._outbox:
-                if getattr(item, "ticket", None) is not None:
-                    item.error = reason
-                if item.parcels is None:
-                    break
+                item.trouble = reason
             for ticket in list(self._waiting):
                 ticket.attempts += 1
                 late = self._not_before > ticket.deadline
                 if final_for_now or late or ticket.attempts >= ATTEMPTS or self._failures >= OPEN_AFTER:
-                    for item in ticket.items:
-                        if not hasattr(item, "queued"):
-                            item.error = reason
                     self._finish(ticket)
         self._warn(f"AgentSight could not deliver ({reason}); {self.backlog} tracked items are kept and tried again")
 
@@ -564,13 +568,12 @@ class Sender:
         """Deliver what there is within `budget_s`; what is left goes to disk."""
         deadline = time.monotonic() + budget_s
         with self._wake:
-            with self._buffer.lock:
-                for name in list(self._buffer.pending):
-                    self._outbox.extend(self._buffer.pending[name])
-                    del self._buffer.pending[name]
+            for name in list(self._buffer.pending):
+                self._outbox.extend(self._buffer.pending[name])
+                del self._buffer.pending[name]
             self._closed = True
             self._wake.notify_all()
-        if self._outbox and self._turn.acquire(timeout=max(0.0, budget_s - 0.5)):
+        if self._outbox and self._asked_until < deadline and self._turn.acquire(timeout=max(0.0, budget_s - 0.5)):
             try:
                 failures = self._failures
                 while self._outbox and self._failures <= failures and time.monotonic() < deadline - 0.2:
@@ -580,10 +583,16 @@ class Sender:
         if self._outbox:
             self._leave()
         if self._spool is not None and self._disk.acquire(timeout=0.3):
-            self._spool.close()
-            self._spool = None
+            self._let_go(self._spool)
             self._disk.release()
         self._closed = False
+
+    def _let_go(self, spool: Spool) -> None:
+        for item in self._outbox:
+            for parcel in item.parcels or ():
+                parcel.segment = None
+        spool.close()
+        self._spool = None
 
     def _leave(self) -> None:
         self._journal()
@@ -596,28 +605,28 @@ class Sender:
 
 
 # -- events ----------------------------------------------------------------------------------------------------------
-def encoded(item: Item) -> list[Parcel]:
-    """The events one tracked item becomes, in order."""
-    fields = item.fields
-    files = fields.pop("attachments", None) or ()
-    parcels = [] if item.kind == "attachment" else [_parcel(item, item.kind, item.seq, fields)]
-    own = len(parcels)
-    for nth, file in enumerate(files):
+def events_of(item: Item) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """The events one tracked item becomes, in order: kind, number, fields."""
+    fields, seq = item.fields, item.seq
+    alone = item.kind == "attachment"
+    if not alone:
+        yield item.kind, seq, fields
+        seq += 1
+    for file in fields.get("attachments") or ():
         data = file["data"]
-        text = data if isinstance(data, str) else base64.b64encode(data).decode("ascii")
         body = {
             "sender": fields.get("sender"),
-            "message_event_id": item.event_id if own else None,
+            "message_event_id": None if alone else item.event_id,
             "filename": file["filename"],
             "mime_type": file["mime_type"],
-            "metadata": fields.get("metadata") if not own else None,
-            "data": text,
+            "metadata": fields.get("metadata") if alone else None,
+            "data": data if isinstance(data, str) else base64.b64encode(data).decode("ascii"),
         }
-        parcels.append(_parcel(item, "attachment", item.seq + own + nth, body, len(text) > INLINE_FILE_BYTES * 4 // 3))
-    return parcels
+        yield "attachment", seq, body
+        seq += 1
 
 
-def _parcel(item: Item, kind: str, seq: int, fields: dict[str, Any], upload: bool = False) -> Parcel:
+def _parcel(item: Item, kind: str, seq: int, fields: dict[str, Any]) -> Parcel:
     parcel_id = event_id(item.occurred_us, seq)
     event = {
         "id": parcel_id,
@@ -627,6 +636,7 @@ def _parcel(item: Item, kind: str, seq: int, fields: dict[str, Any], upload: boo
         "seq": seq,
         **sound(kind, fields),
     }
+    upload = kind == "attachment" and len(fields["data"]) > INLINE_FILE_BYTES * 4 // 3
     return Parcel(item, parcel_id, _encode(event).encode("utf-8", "replace"), upload)
 
 

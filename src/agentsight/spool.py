@@ -1,7 +1,7 @@
 """Events on disk while they cannot be delivered; the next process, or this one, delivers what it finds.
 
 A segment is an append-only file of records `AS1 <length> <crc32> <json>\\n`: `{"e": event}`, or `{"d": [ids]}` for
-events delivered since. Whoever writes a segment holds its lock, so an unlocked one belongs to nobody and may be adopted.
+events delivered since. Whoever writes a segment holds its lock, so an unlocked one is nobody's and may be adopted.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar
 
 from . import wire
 from .buffer import ITEM_BYTES as _ITEM_BYTES
@@ -47,7 +47,7 @@ class _ScopedConfig(Config):
     scope: Scope
 
     @property
-    def conversation_id(self) -> str | None:  # type: ignore[override]
+    def conversation_id(self) -> str | None:
         here = self.scope.current() if "scope" in self.__dict__ else None
         return here or self.__dict__.get("_conversation_id")
 
@@ -74,6 +74,7 @@ class ConversationTracker:
 
     _instance: ConversationTracker | None = None
     _instance_lock = threading.Lock()
+    _explicit: bool
 
     def __new__(cls, *args: Any, **kwargs: Any) -> ConversationTracker:
         with cls._instance_lock:
@@ -107,7 +108,7 @@ class ConversationTracker:
 
     def _prepare(self) -> None:
         self._explicit = False
-        self._awake = False
+        self._awake = self._ready = self._eager = False
         self._told_development = False
         self._config: Config | None = None
         self._settings: Settings | None = None
@@ -191,8 +192,9 @@ class ConversationTracker:
                 if not self._awake:
                     _Lifetime.watch(self)
                     self._awake = True
+                    self._eager = self.settings.spool == "always" or self.settings.auto_send_s > 0
                     self._start_counting()
-        _Lifetime.watch_signal()
+        self._ready = _Lifetime.watch_signal()
 
     def _start_counting(self) -> None:
         handler = self.config.token_handler
@@ -381,9 +383,13 @@ class ConversationTracker:
             "sender": sender,
             "metadata": snapshot(metadata) if metadata else {},
         }
+        size = len(content)
+        if metadata:
+            size += 64 * len(metadata) if type(metadata) is dict else 1_000
         if attachments:
             fields["attachments"], fields["attachment_mode"] = read_attachments(attachments, mode)
-        self._add(label, "message", fields, len(content))
+            size += _weight(fields["attachments"])
+        self._keep(label, "message", fields, size, 1 + len(attachments) if attachments else 1)
 
     def track_attachments(
         self,
@@ -478,20 +484,20 @@ class ConversationTracker:
         return conversation_id
 
     def _add(self, label: str, kind: str, fields: dict[str, Any], size: int = 0) -> None:
-        if not self._awake or _Lifetime.unwatched:
+        checked = self._checked(kind, fields)
+        files = checked.get("attachments") or ()
+        size += _weight(files) + (len(str(checked["metadata"])) if checked.get("metadata") else 0)
+        self._keep(label, kind, checked, size, max(1, len(files)))
+
+    def _keep(self, label: str, kind: str, fields: dict[str, Any], size: int, span: int) -> None:
+        if not self._ready:
             self._wake()
-        if kind != "message":
-            fields = self._checked(kind, fields)
-        files = fields.get("attachments")
-        if files:
-            size += sum(len(file["data"]) for file in files)
-        if fields.get("metadata"):
-            size += 64 * len(fields["metadata"]) if kind == "message" else len(str(fields["metadata"]))
-        span = 1 + len(files or ())
-        item, kept = self._buffer.add(label, kind, self._here(), fields, size + _ITEM_BYTES, span)
+        item, kept = self._buffer.add(
+            label, kind, self._scope.current() or self._here(), fields, size + _ITEM_BYTES, span
+        )
         if not kept:
             self._make_room(item, span)
-        elif self._settings is None or self._settings.spool == "always" or self._settings.auto_send_s:
+        elif self._eager:
             self._kept(item)
 
     def _checked(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -503,20 +509,14 @@ class ConversationTracker:
         except InvalidEvent as wrong:
             raise InvalidConversationDataException(str(wrong), field=wrong.field, reason=wrong.reason) from None
         absent = {name: None for name in fields if fields[name] is None}
-        given = {name: fields[name] for name in ("started_at", "ended_at") if name in checked}
-        return {**absent, **checked, **given, **{key: fields[key] for key in ("conversation_id",) if key in fields}}
+        given: dict[str, Any] = {name: fields[name] for name in ("started_at", "ended_at") if name in checked}
+        return {**absent, **checked, **given}
 
     def _kept(self, item: Item) -> None:
         if self.settings.spool == "always":
-            self._write_through(item)
+            self._delivery.write_through(item)
         if self.settings.auto_send_s:
             self._delivery.hurry()
-
-    def _write_through(self, item: Item) -> None:
-        fields = item.fields
-        item.fields = dict(fields)
-        self._delivery.write_through(item)
-        item.fields = fields
 
     def _make_room(self, item: Item, span: int) -> None:
         """Memory is full: everything is sent now, and the newest goes to disk or is lost and counted."""
@@ -556,10 +556,8 @@ class ConversationTracker:
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
         ticket.when_finished(lambda: _tell(loop, done))
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), WAIT_S)
-        except TimeoutError:
-            pass
         return _result(ticket.items, handed_over=False)
 
     def _submit(self) -> Ticket | None:
@@ -672,7 +670,7 @@ class _Lifetime:
     """The end of the process and its forks: what is tracked is flushed, once, and a child starts with nothing."""
 
     unwatched = True
-    _trackers: weakref.WeakSet[ConversationTracker] = weakref.WeakSet()
+    _trackers: ClassVar[weakref.WeakSet[ConversationTracker]] = weakref.WeakSet()
     _registered = False
 
     @classmethod
@@ -686,14 +684,15 @@ class _Lifetime:
         cls._watch_worker()
 
     @classmethod
-    def watch_signal(cls) -> None:
-        """Flush on SIGTERM too, unless the host handles it; only the first thread may ask for that."""
-        import signal
-
+    def watch_signal(cls) -> bool:
+        """Flush on SIGTERM too, unless the host handles it. False: only the first thread may ask for that."""
         if cls.unwatched and threading.current_thread() is threading.main_thread():
+            import signal
+
             cls.unwatched = False
             if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
                 signal.signal(signal.SIGTERM, cls.terminated)
+        return not cls.unwatched
 
     @classmethod
     def _watch_worker(cls) -> None:
@@ -726,7 +725,7 @@ class _Lifetime:
             tracker._buffer.reset()
             tracker._delivery.after_fork()
             tracker._tokens, tracker._swept, tracker._http = {}, {}, None
-            tracker._awake = False
+            tracker._awake = tracker._ready = False
 
 
 # -- small things ----------------------------------------------------------------------------------------------------
@@ -738,10 +737,12 @@ def get_timestamp() -> str:
 
 
 def _tell(loop: Any, done: Any) -> None:
-    try:
+    with suppress(RuntimeError):  # the loop is closed, nobody waits any longer
         loop.call_soon_threadsafe(done.set)
-    except RuntimeError:  # the loop is closed, nobody waits any longer
-        pass
+
+
+def _weight(files: Any) -> int:
+    return sum(len(file["data"]) for file in files)
 
 
 def _given(metadata: Any) -> Any:
@@ -792,7 +793,7 @@ def _result(items: list[Item], handed_over: bool) -> dict[str, Any]:
         elif settled and not error:
             row.update(response=getattr(item, "response", None) or {}, success=True)
         else:
-            row.update(error=error or "no answer yet", success=False)
+            row.update(error=error or getattr(item, "trouble", None) or "no answer yet", success=False)
             if not settled:
                 row["queued"] = True
         if not row["success"]:

@@ -257,7 +257,7 @@ def _connect(scheme: str, netloc: str, deadline: float) -> HTTPConnection:
 
         def __init__(self, sock: Any, *args: Any, **kwargs: Any):
             super().__init__(sock, *args, **kwargs)
-            raw = self.fp.detach()  # type: ignore[attr-defined]
+            raw = self.fp.detach()
             self.fp = io.BufferedReader(_Deadline(raw, sock, connection))
 
     timeout_s = max(0.05, min(CONNECT_S, deadline - time.monotonic()))

@@ -14,7 +14,7 @@ from ..exceptions import InvalidAttachmentException
 from .conversation_utils import get_iso_timestamp
 from .mime_types import UNKNOWN, get_mime_type
 
-_MODES = {"base64": AttachmentMode.BASE64, "form_data": AttachmentMode.FORM_DATA, "form-data": AttachmentMode.FORM_DATA}
+_MODES = {mode.value: mode for mode in AttachmentMode} | {"form-data": AttachmentMode.FORM_DATA}
 
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 _ODF = "application/vnd.oasis.opendocument."
@@ -37,7 +37,8 @@ _ENDINGS = {
     "application/json": ".json", "application/xml": ".xml", "application/xhtml+xml": ".xhtml",
     "application/atom+xml": ".atom", "application/rss+xml": ".rss", "message/rfc822": ".eml",
     "application/vnd.ms-outlook": ".msg", "font/woff": ".woff", "font/woff2": ".woff2", "font/ttf": ".ttf",
-    "font/otf": ".otf", "application/acad": ".dwg", "application/dxf": ".dxf", "application/x-mobipocket-ebook": ".mobi",
+    "font/otf": ".otf", "application/acad": ".dwg", "application/dxf": ".dxf",
+    "application/x-mobipocket-ebook": ".mobi",
     "application/vnd.amazon.ebook": ".azw", "application/x-sqlite3": ".sqlite", "application/x-yaml": ".yaml",
     "application/toml": ".toml", "application/x-php": ".php", "application/x-ruby": ".rb", "application/x-perl": ".pl",
     "application/x-sh": ".sh", "application/x-powershell": ".ps1", "application/x-bat": ".bat",

@@ -1,5 +1,6 @@
-"""Tokens LlamaIndex uses, through its instrumentation dispatcher: `Settings.callback_manager` and your handlers stay."""
+"""Tokens LlamaIndex uses, by its instrumentation dispatcher: `Settings.callback_manager` and your handlers stay."""
 
+# mypy: disable-error-code="import-not-found, misc, unused-ignore"
 from __future__ import annotations
 
 from typing import Any

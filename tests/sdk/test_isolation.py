@@ -1,0 +1,239 @@
+"""Concurrent conversations never mix, whatever runs them, and every event arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from fastapi import BackgroundTasks, FastAPI
+
+from agentsight.exceptions import NoDataToSendException
+
+REQUESTS = 100
+
+
+def conversation(tracker, name):
+    tracker.get_or_create_conversation(conversation_id=name)
+    tracker.track_question(f"question of {name}")
+
+
+def nothing_is_misplaced(recorder, names, messages_each):
+    recorder.wait(len(names) * (messages_each + 1))
+    for event in recorder.events:
+        if event["kind"] != "conversation":
+            told = event.get("content") or event["metadata"]["of"]
+            assert told.endswith(f"of {event['conversation_id']}"), event
+    for name in names:
+        said = [event for event in recorder.events if event["conversation_id"] == name]
+        assert len(said) == messages_each + 1, (name, said)
+
+
+def test_interleaved_asyncio_tasks_keep_their_conversations(tracker, recorder):
+    async def request(name):
+        conversation(tracker, name)
+        await asyncio.sleep(0.01)
+        await asyncio.to_thread(tracker.track_action, "tool", metadata={"of": f"of {name}"})
+        tracker.track_answer(f"answer of {name}")
+        await asyncio.sleep(0)
+        return await tracker.asend_tracked_data()
+
+    async def main():
+        return await asyncio.gather(*(request(f"t{number}") for number in range(REQUESTS)))
+
+    results = asyncio.run(main())
+    assert all(result["summary"]["errors"] == 0 and len(result["items"]) == 4 for result in results)
+    nothing_is_misplaced(recorder, [f"t{number}" for number in range(REQUESTS)], 3)
+
+
+def test_threads_keep_their_conversations(tracker, recorder):
+    def request(name):
+        conversation(tracker, name)
+        time.sleep(0.002)
+        context = contextvars.copy_context()
+        tool = threading.Thread(
+            target=context.run, args=(tracker.track_action, "tool"), kwargs={"metadata": {"of": f"of {name}"}}
+        )
+        tool.start()
+        tool.join()
+        tracker.track_answer(f"answer of {name}")
+        return tracker.send_tracked_data()
+
+    names = [f"p{number}" for number in range(REQUESTS)]
+    with ThreadPoolExecutor(20) as pool:
+        results = list(pool.map(request, names))
+    assert all(len(result["items"]) == 4 and result["summary"]["errors"] == 0 for result in results)
+    nothing_is_misplaced(recorder, names, 3)
+
+
+@pytest.mark.parametrize("endpoint", ["async", "sync"])
+@pytest.mark.parametrize("background", ["async", "sync"])
+def test_fastapi_requests_with_background_tasks_keep_their_conversations(tracker, recorder, endpoint, background):
+    app = FastAPI()
+    failures = []
+
+    def send():
+        try:
+            tracker.send_tracked_data()
+        except Exception as error:
+            failures.append(error)
+
+    async def asend():
+        send()
+
+    later = asend if background == "async" else send
+
+    @app.post("/async/{name}")
+    async def asynchronous(name: str, tasks: BackgroundTasks):
+        conversation(tracker, name)
+        await asyncio.sleep(0.01)
+        await asyncio.to_thread(tracker.track_action, "tool", metadata={"of": f"of {name}"})
+        tracker.track_answer(f"answer of {name}")
+        tasks.add_task(later)
+
+    @app.post("/sync/{name}")
+    def synchronous(name: str, tasks: BackgroundTasks):
+        conversation(tracker, name)
+        time.sleep(0.005)
+        tracker.track_action("tool", metadata={"of": f"of {name}"})
+        tracker.track_answer(f"answer of {name}")
+        tasks.add_task(later)
+
+    names = [f"{endpoint}{number}" for number in range(REQUESTS)]
+
+    async def main():
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+            answers = await asyncio.gather(*(client.post(f"/{endpoint}/{name}") for name in names))
+        assert all(answer.status_code == 200 for answer in answers)
+
+    asyncio.run(main())
+    nothing_is_misplaced(recorder, names, 3)
+    assert failures == []
+
+
+def test_a_script_switches_conversations_and_sends_one_of_them(tracker, recorder):
+    for name, text in (("A", "one"), ("B", "two"), ("A", "three")):
+        tracker.configure(conversation_id=name)
+        tracker.track_human_message(text)
+    assert [item["data"]["content"] for item in tracker.get_tracked_data_summary()["items"]] == ["one", "three"]
+    assert len(tracker.send_tracked_data()["items"]) == 2
+    assert recorder.contents("A") == ["one", "three"]
+    tracker.configure(conversation_id="B")
+    assert tracker.get_tracked_data_summary()["summary"]["total"] == 1
+    assert len(tracker.send_tracked_data()["items"]) == 1
+    assert recorder.contents("B") == ["two"]
+
+
+def test_what_a_script_set_last_holds_in_its_threads(tracker):
+    tracker.configure(conversation_id="whole-script")
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(tracker.config.conversation_id))
+    thread.start()
+    thread.join()
+    assert seen == ["whole-script"]
+
+
+def test_without_a_conversation_one_is_made_and_delivered(tracker, recorder):
+    tracker.track_human_message("Hello")
+    tracker.track_agent_message("Hi")
+    assert tracker.send_tracked_data()["summary"]["errors"] == 0
+    (name,) = {event["conversation_id"] for event in recorder.events}
+    assert name.startswith("conv_") and len(name) == 17
+    assert tracker.config.conversation_id == name
+
+
+def test_a_block_holds_its_conversation_and_gives_the_former_back(tracker):
+    tracker.configure(conversation_id="outer")
+    with tracker.conversation("inner", customer_id="u"):
+        assert tracker.config.conversation_id == "inner"
+    assert tracker.config.conversation_id == "outer"
+
+    async def main():
+        async with tracker.conversation("async-inner"):
+            return tracker.config.conversation_id
+
+    assert asyncio.run(main()) == "async-inner"
+
+
+def test_concurrent_sends_of_one_conversation_deliver_each_event_once(tracker, recorder):
+    tracker.configure(conversation_id="one")
+    for number in range(50):
+        tracker.track_human_message(f"{number}")
+    outcomes = []
+
+    def send():
+        try:
+            outcomes.append(len(tracker.send_tracked_data()["items"]))
+        except NoDataToSendException:
+            outcomes.append(0)
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [0] * 7 + [50]
+    assert len(recorder.order) == len(set(recorder.order)) == 50
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forked_children_send_their_own_events_only_and_once(script, recorder):
+    done = script(
+        """
+import os, threading, time
+from agentsight import conversation_tracker as tracker
+tracker.configure(conversation_id="parent")
+stop = threading.Event()
+def busy():
+    number = 0
+    while not stop.is_set():
+        tracker.track_human_message(f"parent {number}"); number += 1
+        time.sleep(0.0005)
+    print(number)
+thread = threading.Thread(target=busy); thread.start()
+tracker.send_tracked_data() if tracker.get_tracked_data_summary()["items"] else None
+children = []
+for child in range(30):
+    pid = os.fork()
+    if pid == 0:
+        tracker.get_or_create_conversation(f"child{child}")
+        tracker.track_human_message(f"child {child}")
+        result = tracker.send_tracked_data()
+        os._exit(0 if result["summary"]["errors"] == 0 and len(result["items"]) == 2 else 1)
+    children.append(pid)
+codes = [os.waitpid(pid, 0)[1] for pid in children]
+stop.set(); thread.join()
+assert codes == [0] * 30, codes
+"""
+    )
+    assert done.returncode == 0, done.err
+    tracked = int(done.out.split()[-1])
+    said = recorder.contents()
+    assert sorted(text for text in said if text.startswith("child")) == sorted(f"child {n}" for n in range(30))
+    assert sum(text.startswith("parent") for text in said) == tracked
+    assert len(recorder.order) == len(set(recorder.order))
+
+
+def test_children_of_multiprocessing_flush_when_they_end(script, recorder):
+    done = script(
+        """
+import multiprocessing
+from agentsight import conversation_tracker as tracker
+def work(number):
+    tracker.get_or_create_conversation(f"w{number}")
+    tracker.track_human_message("from a worker")
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=work, args=(number,)) for number in range(4)]
+    for worker in workers: worker.start()
+    for worker in workers: worker.join()
+"""
+    )
+    assert done.returncode == 0, done.err
+    assert len(recorder.contents()) == 4
