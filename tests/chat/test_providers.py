@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -230,4 +229,3 @@ def test_a_model_that_is_not_there(vendor: Backend, tmp_path: Any) -> None:
 
 def test_nothing_is_left_behind(vendor: Backend) -> None:
     assert wait_until(lambda: not [live for live in vendor.app.state.chat.runs._live.values() if not live.over])
-    assert threading.active_count() < 60

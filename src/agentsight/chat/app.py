@@ -18,13 +18,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agentsight import __version__
 from agentsight.chat import api, surfaces, todo
 from agentsight.chat.database import Database
-from agentsight.chat.http import MAX_BODY_BYTES, Headers, install_handlers
+from agentsight.chat.http import MAX_BODY_BYTES, Door, install_handlers
 from agentsight.chat.providers import open_responder
 from agentsight.chat.responder import Responder
 from agentsight.chat.settings import Settings
 from agentsight.chat.store import Store
 from agentsight.chat.tasks import Tasks
 from agentsight.chat.tokens import Verifier
+from agentsight.chat.track import Outbox
 from agentsight.chat.turn import Runs
 
 
@@ -38,6 +39,7 @@ class Chat:
     tasks: Tasks
     verifier: Verifier
     runs: Runs
+    outbox: Outbox | None
 
     async def delete(self, user_id: str, conversation_id: int) -> None:
         """Hide a conversation and stop what is written in it. Raises Refusal(conversation_not_found)."""
@@ -54,12 +56,14 @@ def create_app(settings: Settings, *, responder: Responder | None = None) -> Fas
     db = Database(settings.database_url)
     store, tasks, verifier = Store(db, settings), Tasks(db), Verifier(settings)
     runs = Runs(db, store, responder or open_responder(settings, todo.build(db, tasks)), settings)
+    outbox = Outbox(db, store, settings) if settings.tracking_key else None
+    runs.outbox = outbox
     tools = todo.guarded(db, tasks, verifier)
     app = FastAPI(
         title="AgentSight chat", version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None,
-        redirect_slashes=False, max_body_size=MAX_BODY_BYTES, middleware=[Middleware(Headers)],
+        redirect_slashes=False, max_body_size=MAX_BODY_BYTES, middleware=[Middleware(Door)],
     )  # fmt: skip
-    app.state.chat, app.state.tools = Chat(settings, db, store, tasks, verifier, runs), tools
+    app.state.chat, app.state.tools = Chat(settings, db, store, tasks, verifier, runs, outbox), tools
     install_handlers(app)
     app.include_router(api.router)
     app.include_router(surfaces.router)
@@ -120,11 +124,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     chat: Chat = app.state.chat
     await chat.db.call(chat.db.migrate)
     await chat.runs.open()
+    if chat.outbox is not None:
+        chat.outbox.open()
     try:
         async with app.state.tools.session_manager.run():
             yield
     finally:
         await chat.runs.close()
+        if chat.outbox is not None:
+            await chat.outbox.close()
         chat.db.close()
 
 

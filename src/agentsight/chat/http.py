@@ -196,13 +196,13 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def request_id(scope: Scope) -> str:
-    """The request's number; an app around this one may have given it one already."""
-    state = scope.setdefault("state", {})
-    return str(state.setdefault("request_id", secrets.token_hex(8)))
+    """The request's number; a server around this app may have given it one already."""
+    number: str = scope.setdefault("agentsight.request_id", secrets.token_hex(8))
+    return number
 
 
-class Headers:
-    """Puts the request's number and the security headers on every answer."""
+class Door:
+    """Puts the request's number and the security headers on every answer; /api/x/ is /api/x."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -211,12 +211,16 @@ class Headers:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        numbered = "agentsight.request_id" in scope  # then whoever did it also tells the client
         number = request_id(scope)
+        if scope["path"].startswith("/api/"):
+            scope["path"] = scope["path"].rstrip("/")
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = number
+                if not numbered:
+                    headers["X-Request-ID"] = number
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
@@ -26,7 +27,7 @@ class Base(DeclarativeBase):
 
 
 class Conversation(Base):
-    """One thread of one user. `external_id` is the name its client chose, if it chose one."""
+    """One thread of one user. `uid` is its name outside this database; `external_id` is what its client calls it."""
 
     __tablename__ = "chat_conversations"
     __table_args__ = (
@@ -35,6 +36,7 @@ class Conversation(Base):
         {"sqlite_autoincrement": True},
     )
     id: Mapped[int] = mapped_column(primary_key=True)
+    uid: Mapped[str] = mapped_column(String(32), default=lambda: uuid.uuid4().hex)
     user_id: Mapped[str] = mapped_column(String(255))
     external_id: Mapped[str | None] = mapped_column(String(255))
     title: Mapped[str] = mapped_column(String(200))

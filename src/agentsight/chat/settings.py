@@ -30,6 +30,8 @@ class Settings:
     api_key: str | None = field(default=None, repr=False)
     base_url: str | None = None
     model: str = "gpt-4o"
+    tracking_key: str | None = field(default=None, repr=False)  # None: runs wait in the outbox until there is one
+    tracking_endpoint: str | None = None
     deadline_s: float = 120.0
     runs_per_minute: int = 20
     live_runs: int = 4
@@ -79,6 +81,8 @@ class Settings:
             api_key=key,
             base_url=env.get("OPENAI_BASE_URL") or None,
             model=env.get("OPENAI_MODEL") or "gpt-4o",
+            tracking_key=env.get("AGENTSIGHT_API_KEY") or None,
+            tracking_endpoint=env.get("AGENTSIGHT_API_ENDPOINT") or None,
         )
 
 

@@ -486,7 +486,7 @@ def _story(s: Session, run: Run) -> dict[str, Any]:
     for shown, call in zip(view["tool_calls"], _calls(s, [run.id])[run.id], strict=True):
         shown["started_us"] = call.started_us
     return view | {
-        "user_id": run.user_id, "title": conversation.title, "external_id": conversation.external_id,
-        "message": question.content, "provider": run.provider, "regenerates": run.regenerates,
-        "started_us": run.started_us, "finished_us": run.finished_us,
+        "user_id": run.user_id, "uid": conversation.uid, "title": conversation.title,
+        "external_id": conversation.external_id, "message": question.content, "provider": run.provider,
+        "regenerates": run.regenerates, "started_us": run.started_us, "finished_us": run.finished_us,
     }  # fmt: skip

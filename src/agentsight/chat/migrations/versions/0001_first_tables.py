@@ -14,6 +14,7 @@ def upgrade() -> None:
     op.create_table(
         "chat_conversations",
         sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("uid", sa.String(length=32), nullable=False),
         sa.Column("user_id", sa.String(length=255), nullable=False),
         sa.Column("external_id", sa.String(length=255), nullable=True),
         sa.Column("title", sa.String(length=200), nullable=False),
