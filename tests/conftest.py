@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
 from served import Api, Server
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

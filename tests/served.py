@@ -36,7 +36,7 @@ class Server:
     def __init__(self, data: Path, *, port: int = 0, before_exec: Any = None, **env: str):
         self.data = data
         data.mkdir(parents=True, exist_ok=True)
-        self._log = open(data / "server.log", "ab")
+        self._log = open(data / "server.log", "ab")  # noqa: SIM115 -- open as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agentsight.cli", "serve", "--data", str(data), "--port", str(port)],
             stdout=subprocess.PIPE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
+
 from conftest import absent
 
 from .old import OldClient, Unavailable

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+
 from served import Api, environment
 
 _PRELUDE = """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from served import Api, at, event, message
 
 from .old import OldClient

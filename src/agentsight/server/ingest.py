@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -31,6 +34,7 @@ _log = logging.getLogger("agentsight.server")
 
 _TRACK_BYTES = 8 * 1024 * 1024
 _SKEW_US = 60_000_000  # a client whose clock is off by more than this is corrected by what it says it sent at
+_EXTENDED_NAME = re.compile(rb"filename\*\s*=\s*utf-8'[a-z-]*'([^;\s]*)", re.IGNORECASE)
 _BIG_BYTES = 262_144  # bodies above this are decoded off the event loop
 
 
@@ -134,8 +138,7 @@ async def _body(request: Request) -> tuple[Agent, dict[str, Any]]:
 
 
 def _accept_one(store: Store, agent: Agent, draft: Draft, now_us: int) -> Verdict:
-    verdict = ingest.accept(store, agent, [draft], now_us)[0]
-    return verdict
+    return ingest.accept(store, agent, [draft], now_us)[0]
 
 
 @router.post("/api/conversations/", summary="Create or find a conversation by its conversation_id")
@@ -236,7 +239,7 @@ def _status(verdict: Verdict) -> int:
 async def post_attachments(request: Request) -> Response:
     asking = await http.principal(request, write=True)
     agent = conversations.only_agent(asking.agent)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         body, files = await _form(request)
     else:
         http.require_json(request)
@@ -254,23 +257,36 @@ async def post_attachments(request: Request) -> Response:
 async def _form(request: Request) -> tuple[dict[str, Any], list[tuple[bytes, Any, Any]]]:
     if http.declared_bytes(request) > wire.MAX_UPLOAD_BYTES:
         raise http.over(wire.MAX_UPLOAD_BYTES)
+    body = http.capped(request.receive, wire.MAX_UPLOAD_BYTES)
     try:
-        async with asyncio.timeout(http.BODY_S * 2):
-            capped = Request(request.scope, http.capped(request.receive, wire.MAX_UPLOAD_BYTES))
-            form = await capped.form(max_files=wire.MAX_FILES + 1, max_fields=64, max_part_size=1_048_576)
+        async with asyncio.timeout(http.BODY_S * 2), aclosing(Request(request.scope, body).stream()) as stream:
+            parser = _Parts(
+                request.headers, stream, max_files=wire.MAX_FILES + 1, max_fields=64, max_part_size=1_048_576
+            )
+            form = await parser.parse()
     except TimeoutError:
         raise Invalid.of("body", "took too long to arrive") from None
     except ClientDisconnect:
         raise Invalid.of("body", "was cut short") from None
-    except Exception as wrong:
-        if isinstance(wrong, MultiPartException) or type(wrong).__name__ == "HTTPException":
-            said = str(getattr(wrong, "message", None) or getattr(wrong, "detail", wrong))
-            if "Too many" in said:
-                raise TooLarge(f"an upload may have {wire.MAX_FILES} files and 64 fields at most") from None
-            raise Invalid.of("body", f"is not multipart/form-data: {said[:120]}") from None
-        raise
+    except MultiPartException as wrong:
+        if "Too many" in wrong.message:
+            raise TooLarge(f"an upload may have {wire.MAX_FILES} files and 64 fields at most") from None
+        raise Invalid.of("body", f"is not multipart/form-data: {wrong.message[:120]}") from None
     async with _closing(form):
         return await _form_parts(form)
+
+
+class _Parts(MultiPartParser):
+    """A form's parts; file names as RFC 2231 writes them too, for older HTTP libraries send what is not ASCII so."""
+
+    def on_headers_finished(self) -> None:
+        told = self._current_part.content_disposition or b""
+        self._current_part.content_disposition = _EXTENDED_NAME.sub(_plain_name, told)
+        super().on_headers_finished()
+
+
+def _plain_name(extended: re.Match[bytes]) -> bytes:
+    return b'filename="' + unquote_to_bytes(extended[1]).replace(b'"', b"%22") + b'"'
 
 
 class _closing:
@@ -346,5 +362,3 @@ async def _store_files(request: Request, agent: Agent, body: dict[str, Any], row
     message = at.message if at.message is not None else verdict.row
     answer = {"message_id": message, "id": message, "conversation": verdict.conversation, "attachments": listed}
     return Json(answer, _status(verdict))
-
-
