@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.responses import Response
 
@@ -37,6 +38,7 @@ def analytics(visit: Visit) -> Response:
     looked = visit.read(lambda store: _look(store, visit, chosen))
     return visit.render(
         "analytics.html",
+        live=True,
         page="analytics",
         title=visit.voice.say("Analytics"),
         board=Board(visit.voice, chosen, looked.answers, drill(visit, chosen), now_us()),
@@ -45,7 +47,7 @@ def analytics(visit: Visit) -> Response:
     )
 
 
-def toolbar(visit: Visit, chosen: Period, notices: list[str]) -> dict[str, object]:
+def toolbar(visit: Visit, chosen: Period, notices: list[str]) -> dict[str, Any]:
     """What the toolbar of a page about a period shows."""
     return {
         "period": chosen,

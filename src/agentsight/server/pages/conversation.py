@@ -56,6 +56,7 @@ def conversation(visit: Visit) -> Response:
     inside = [feedback for feedback in opened.feedbacks if _inside(feedback, stretch)]
     return visit.render(
         "conversation.html",
+        live=True,
         page="conversations",
         title=title(visit, head),
         head=head,

@@ -39,6 +39,7 @@ def conversations(visit: Visit) -> Response:
     chips = filters.chips(visit)
     return visit.render(
         "conversations.html",
+        live=True,
         page="conversations",
         title=visit.voice.say("Conversations"),
         shown=shown,

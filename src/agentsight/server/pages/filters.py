@@ -12,7 +12,6 @@ from agentsight.core.model import Filter
 from ..ui.words import Voice
 from .shell import Visit
 
-
 COUNTED = ("counted_by", "counted_key", "counted_from", "counted_to", "counted_hour")
 
 

@@ -21,12 +21,13 @@ PRESETS = {"today": 1, "7d": 7, "30d": 30, "90d": 90, "12m": 365}
 PRESET = "30d"
 STEPS = ("hour", "day", "week", "month")
 STATE = ("range", "from", "to", "compare", "by", "tz")
+EVERYTHING = Filter()
 _LONGEST = {"hour": 14, "day": 400}
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """`start` and `end` are local dates, both included. `step` is what lines go by; `compare` None: nothing beside them."""
+    """`start`, `end`: local dates, both included. `step`: what lines go by. `compare` None: nothing beside them."""
 
     start: date
     end: date
@@ -34,7 +35,7 @@ class Period:
     step: str
     preset: str = ""
     compare: str | None = "previous"
-    where: Filter = Filter()
+    where: Filter = EVERYTHING
 
     @property
     def days(self) -> int:

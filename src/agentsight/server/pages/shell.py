@@ -48,7 +48,7 @@ THEMES = ("light", "dark", "auto")
 MAX_FORM_FIELDS = 200
 MIN_PACKED_BYTES = 600
 _DAY_S = 24 * 3600
-_BASE = "/o/{org}/a/{agent}"
+PLACE = "/o/{org}/a/{agent}"
 
 
 def _N(text: str) -> str:
@@ -249,7 +249,7 @@ def page(place: str) -> Callable[[Callable[[Visit], Response]], Callable[[Visit]
         async def answer(request: Request) -> Response:
             return await run_in_threadpool(lambda: show(enter(request)))
 
-        routes.append(Route(f"{_BASE}/{place}", caught(answer), methods=["GET"]))
+        routes.append(Route(f"{PLACE}/{place}", caught(answer), methods=["GET"]))
         return show
 
     return put
@@ -263,7 +263,7 @@ def act(place: str) -> Callable[[Callable[[Visit, FormData], Response]], Callabl
             form = await read_form(request)
             return await run_in_threadpool(lambda: do(_entered(request, form), form))
 
-        routes.append(Route(f"{_BASE}/{place}", caught(answer), methods=["POST"]))
+        routes.append(Route(f"{PLACE}/{place}", caught(answer), methods=["POST"]))
         return do
 
     return put

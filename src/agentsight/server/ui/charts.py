@@ -1,6 +1,6 @@
-"""Charts as markup: SVG whose sizes are attributes and whose colours are classes; the numbers stand in a table too.
+"""Charts as markup: SVG with sizes in attributes and colours in classes; the numbers stand in a table too.
 
-No chart needs a script. The table under a time series is what a script reads for its tooltip, so the numbers are said once.
+No chart needs a script. The table under a time series is what a script reads for its tooltip: the numbers are said once.
 """
 
 from __future__ import annotations
@@ -229,8 +229,8 @@ def heatmap(
             cells.append(html('<td class="h{level}">{inner}</td>', level=level(value, most), inner=inner))
         body.append(html('<tr><th scope="row">{name}</th>{cells}</tr>', name=name, cells=Markup("").join(cells)))
     return html(
-        '<table class="heat" role="grid" aria-label="{caption}" data-unit="{unit}"><thead><tr><td></td>{heads}</tr></thead>'
-        "<tbody>{body}</tbody></table>{legend}",
+        '<table class="heat" role="grid" aria-label="{caption}" data-unit="{unit}"><thead><tr><td></td>{heads}</tr>'
+        "</thead><tbody>{body}</tbody></table>{legend}",
         caption=caption,
         unit=unit,
         heads=heads,
@@ -305,7 +305,8 @@ def worldmap(voice: Voice, caption: str, unit: str, parts: Sequence[Part], inlin
             else ""
         )
         place = html(
-            '<a href="{href}" data-tip="{name}|{value}|{unit}" aria-label="{name}: {value}" tabindex="-1">{drawn}{dot}</a>',
+            '<a href="{href}" data-tip="{name}|{value}|{unit}" aria-label="{name}: {value}" tabindex="-1">'
+            "{drawn}{dot}</a>",
             href=part.href,
             name=part.name,
             value=voice.number(part.value),
@@ -315,7 +316,8 @@ def worldmap(voice: Voice, caption: str, unit: str, parts: Sequence[Part], inlin
         )
         (dots if dot else shapes).append(place)
     return html(
-        '<svg class="map" viewBox="120 0 {width} {height}" role="group" aria-label="{caption}">{inline}{shapes}{dots}</svg>',
+        '<svg class="map" viewBox="120 0 {width} {height}" role="group" aria-label="{caption}">'
+        "{inline}{shapes}{dots}</svg>",
         width=world["width"] - 190,
         height=world["height"],
         caption=caption,
@@ -347,7 +349,8 @@ def donut(voice: Voice, caption: str, parts: Sequence[Part]) -> Markup:
         )
         turned += share
     return html(
-        '<svg class="donut" viewBox="0 0 40 40" role="img" aria-label="{caption}"><g transform="rotate(-90 20 20)">{arcs}</g></svg>',
+        '<svg class="donut" viewBox="0 0 40 40" role="img" aria-label="{caption}">'
+        '<g transform="rotate(-90 20 20)">{arcs}</g></svg>',
         caption=caption,
         arcs=Markup("").join(arcs),
     )

@@ -1,0 +1,67 @@
+"""Tells an open page that something new is there. What is new, the page asks for itself, as anybody would."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from agentsight.core.ports import Storage, Store
+
+from .shell import PLACE, caught, enter, routes
+
+LOOK_S = 2.0
+LONGEST_S = 600  # then the browser comes back and shows its session again
+MOST = 400  # open at once in one process; the rest look every half minute instead
+
+_open = 0
+_seen: dict[int, tuple[float, str]] = {}
+
+
+async def live(request: Request) -> Response:
+    """Server-sent events: `new` whenever something was stored."""
+    await run_in_threadpool(enter, request)
+    if _open >= MOST:
+        return Response(status_code=204)  # tells EventSource not to come back
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_watch(request), headers=headers, media_type="text/event-stream")
+
+
+async def _watch(request: Request) -> AsyncIterator[str]:
+    global _open
+    _open += 1
+    try:
+        storage: Storage = request.app.state.storage
+        ends = time.monotonic() + LONGEST_S
+        before = await _pulse(storage)
+        yield "retry: 3000\n\n: here\n\n"
+        while time.monotonic() < ends:
+            await asyncio.sleep(LOOK_S)
+            now = await _pulse(storage)
+            yield f"event: new\ndata: {now}\n\n" if now != before else ": still here\n\n"
+            before = now
+    finally:
+        _open -= 1
+
+
+async def _pulse(storage: Storage) -> str:
+    """A word that changes when anything is stored; all watchers of a process share one look."""
+    at, word = _seen.get(id(storage), (0.0, ""))
+    if time.monotonic() - at < LOOK_S / 2:
+        return word
+    word = await run_in_threadpool(storage.read, _word)
+    _seen[id(storage)] = (time.monotonic(), word)
+    return word
+
+
+def _word(store: Store) -> str:
+    heads = store.conversations
+    return f"{store.timeline.next_ids(0)}.{heads.next_ids(0)}.{heads.next_feedback_ids(0)}"
+
+
+routes.append(Route(f"{PLACE}/live", caught(live), methods=["GET"]))
