@@ -22,6 +22,7 @@ from .users import link
 KEEP_ALIVE_S = 75  # longer than any client's sending interval, so that a pooled connection is not cut under a request
 DRAIN_S = 8
 BACKLOG = 2_048
+SWITCH_S = 0.0005  # SQLite gives the interpreter away at every statement; the default 5 ms to get it back starve the writer
 
 
 def register(app: typer.Typer) -> None:
@@ -85,6 +86,7 @@ def _run(settings: Settings, prepare: object = None, fill: bool = False) -> None
         backlog=BACKLOG,
     )
     shown = f"[{host}]" if ":" in host else host
+    sys.setswitchinterval(SWITCH_S)
     _Server(config, [f"AgentSight ready on http://{shown}:{port}", *lines]).run(sockets=[listener])
 
 

@@ -79,7 +79,7 @@ def _store(
     store.conversations.add_feedbacks(feedbacks)
     _add_attachments(store, rows)
 
-    added, changed, grown = [], [], []
+    added, changed, grown, restated = [], [], [], []
     events_of, feedbacks_of = _by_conversation(events), _by_conversation(feedbacks)
     for key, group in grouped.items():
         before = heads.get(key)
@@ -87,12 +87,14 @@ def _store(
         first_us = min(draft.occurred_us for _, draft in group)
         head = before or Conversation(id=ids[key], agent_id=agent.id, conversation_id=key, started_us=first_us)
         after = _grown(store, agent, head, own_events, own_feedbacks)
-        (changed if before else added).append(after)
-        grown.append((before, after, own_events, own_feedbacks))
+        told = any(event.kind == "conversation" for event in own_events)
+        (added if before is None else changed if told or first_us < before.started_us else grown).append(after)
+        restated.append((before, after, own_events, own_feedbacks))
     store.conversations.add(added)
     store.conversations.change(changed)
+    store.conversations.grow(grown)
     deltas = Deltas()
-    for before, after, own_events, own_feedbacks in grown:
+    for before, after, own_events, own_feedbacks in restated:
         metrics.restate(store, before, after, own_events, own_feedbacks, deltas)
     store.rollups.apply(agent.id, deltas)
     return [(index, draft, row.id, row.conversation) for index, draft, row in rows]
@@ -200,7 +202,8 @@ def _grown(
     """`head` after these events and feedbacks, which are already stored."""
     change: dict[str, Any] = {}
     counts = {"message_count": 0, "action_count": 0, "error_count": 0}
-    first_us, last_us = head.started_us, head.ended_us or 0
+    first_us = min(head.started_us, *(feedback.created_us for feedback in feedbacks), _LAST)
+    last_us = head.ended_us or 0
     open_since, last = head.open_since_us, (head.last_message_us or -1, head.last_message_seq)
     late = False
     for event in events:
@@ -269,9 +272,8 @@ def _filled(head: Conversation, event: Event) -> Conversation:
 
 def placed(head: Conversation) -> Conversation:
     """`head` with what follows from what was said of it: the country of the address, the kind of device."""
-    return head.but(
-        country=geo.country(head.customer_ip_address), device_kind=device.kind(head.device, head.metadata)
-    )
+    country, kind = geo.country(head.customer_ip_address), device.kind(head.device, head.metadata)
+    return head if (country, kind) == (head.country, head.device_kind) else head.but(country=country, device_kind=kind)
 
 
 def _judged(store: Store, head: Conversation, feedbacks: Sequence[Feedback]) -> Conversation:

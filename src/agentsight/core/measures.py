@@ -135,6 +135,17 @@ class Deltas:
                 slot = (measure, key)
                 cell[slot] = cell.get(slot, 0) + sign * value
 
+    def merge(self, other: Deltas) -> None:
+        """Fold another change to the same agent in."""
+        for place, cell in other.sums.items():
+            mine = self.sums.setdefault(place, cell)
+            if mine is not cell:
+                for slot, value in cell.items():
+                    mine[slot] = mine.get(slot, 0) + value
+        for there, messages in other.users.items():
+            self.users[there] += messages
+        self.facets |= other.facets
+
     def rows(self) -> Iterator[tuple[int, int, int, int, int, str, int]]:
         """(is production, plane, measure, bucket, facet number, key, value), every plane, nothing that is zero."""
         planes: defaultdict[tuple[int, int, int, int, int, str], int] = defaultdict(int)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Literal
 
 Role = Literal["write", "read", "owner", "member", "client"]
@@ -80,9 +81,9 @@ class User:
     has_password: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Conversation:
-    """One thread, as the list shows it.
+    """One thread, as the list shows it. Never changed in place (`but` gives a changed one); frozen would cost ingest dear.
 
     `is_opened`: its first word to us was that it had been opened, not used. `ended_us` is its last event, None before one.
     `open_since_us` is the first customer message nobody has answered yet, `last_message` the place (time, seq) of the last message.
@@ -122,12 +123,18 @@ class Conversation:
 
     def but(self, **changes: Any) -> Conversation:
         """This conversation with some fields changed."""
-        return replace(self, **changes)
+        new = Conversation(*_values_of(self))
+        for name, value in changes.items():
+            setattr(new, name, value)
+        return new
 
 
-@dataclass(frozen=True, slots=True)
+_values_of = attrgetter(*(field.name for field in fields(Conversation)))
+
+
+@dataclass(slots=True)
 class Event:
-    """One stored event. `name` is an action's or button's name, a token usage's model; `detail` the rest of its fields."""
+    """One stored event, never changed in place. `name` is an action's or button's name, a token usage's model; `detail` the rest of its fields."""
 
     id: int
     agent_id: int
@@ -172,7 +179,7 @@ class Feedback:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
     """What became of one event of a batch, in the batch's order."""
 

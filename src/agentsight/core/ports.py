@@ -64,6 +64,9 @@ class Conversations(Protocol):
     def change(self, conversations: Sequence[Conversation]) -> None:
         """Write these heads over the stored ones."""
 
+    def grow(self, conversations: Sequence[Conversation]) -> None:
+        """Write of these heads only what messages, actions and feedback move: counts, ends, flags. No index changes."""
+
     def page(
         self,
         scope: Scope,

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 SESSION_COOKIE = "agentsight_session"
 BODY_S = 30  # a body that takes longer is cut
-KEY_MEMORY_S = 1.0  # how long a verified key is believed; so long a revoked one may still pass
+KEY_MEMORY_S, KEY_GRACE_S = 0.8, 0.2  # how long a verified key is believed; so long a revoked one may still pass
 _SLASHES = re.compile(r"//+")
 _HOST = re.compile(r"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
 _log = logging.getLogger("agentsight.server")
@@ -110,9 +110,15 @@ async def signed_in(request: Request, token: str) -> Principal:
 async def _of_key(request: Request, key: str) -> Principal:
     memory: dict[str, tuple[float, Principal]] = request.app.state.keys
     remembered = memory.get(key)
-    if remembered is not None and remembered[0] > time.monotonic():
-        return remembered[1]
-    found = await read(request, lambda store: tenancy.verify_key(store, key, now_us()))
+    if remembered is not None:
+        if remembered[0] > time.monotonic():
+            return remembered[1]
+        memory[key] = (time.monotonic() + KEY_GRACE_S, remembered[1])  # one request looks again, the others go on
+    try:
+        found = await read(request, lambda store: tenancy.verify_key(store, key, now_us()))
+    except Unauthorized:
+        memory.pop(key, None)
+        raise
     if len(memory) > 10_000:
         memory.clear()
     memory[key] = (time.monotonic() + KEY_MEMORY_S, found)

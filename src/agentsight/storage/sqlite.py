@@ -128,7 +128,7 @@ class SqliteStorage:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         self._dialect = SqliteDialect()
-        self._compiled: dict[str, str] = {}
+        self._compiled: dict[tuple[str, str, int], str] = {}
         self._shared = f"file:agentsight-{id(self)}?mode=memory&cache=shared"
         self._keeper = self._connect() if self._path is None else None  # memory lives while somebody holds it
         self.engine = self._engine(NullPool, "BEGIN IMMEDIATE")
@@ -157,7 +157,6 @@ class SqliteStorage:
             "cache_size = -32768",
             "mmap_size = 268435456",
             "wal_autocheckpoint = 4000",
-            "secure_delete = ON",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.create_function("contains_folded", 2, _contains_folded, deterministic=True)
@@ -236,18 +235,22 @@ class SqliteStorage:
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         with connection.begin():
             driver = Driver(connection, self._dialect, self._compiled)
+            together = SqlStore(driver)
             for change, done in changes:
                 if not done.set_running_or_notify_cancel():
                     continue
                 driver.run("SAVEPOINT change")
+                store = SqlStore(driver)
                 try:
-                    outcomes.append((done, change(SqlStore(driver)), None))
+                    outcomes.append((done, change(store), None))
+                    store.hand_over(together)
                 except Exception as failure:
                     if _is_engine_trouble(failure):
                         raise
                     driver.run("ROLLBACK TO change")
                     outcomes.append((done, None, failure))
                 driver.run("RELEASE change")
+            together.settle()
         for done, result, error in outcomes:
             if error is not None:
                 done.set_exception(error)

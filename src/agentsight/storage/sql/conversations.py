@@ -6,6 +6,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select
@@ -20,6 +21,21 @@ from .schema import conversation as table
 
 _NAMES = tuple(column.name for column in table.columns)
 _COLUMNS = ", ".join(_NAMES)
+_values_of = attrgetter(*_NAMES)
+_GROWING = (
+    "ended_us",
+    "is_used",
+    "is_escalated",
+    "message_count",
+    "action_count",
+    "error_count",
+    "feedback_count",
+    "sentiment",
+    "open_since_us",
+    "last_message_us",
+    "last_message_seq",
+)
+_growth_of = attrgetter(*_GROWING, "id", "agent_id")
 _BOOLEANS = tuple(_NAMES.index(name) for name in ("is_used", "is_opened", "is_marked", "is_escalated"))
 _FEW_MESSAGES = 2_000  # up to here the search index's hits are cheaper than scanning the newest conversations
 
@@ -36,7 +52,7 @@ def to_conversation(row: Sequence[Any]) -> Conversation:
 
 
 def _row(head: Conversation) -> list[Any]:
-    values = [getattr(head, name) for name in _NAMES]
+    values = list(_values_of(head))
     values[-2], values[-1] = dump(values[-2]), dump(values[-1])
     return values
 
@@ -71,15 +87,19 @@ class SqlConversations:
 
     def add(self, conversations: Sequence[Conversation]) -> None:
         if conversations:
-            self._driver.many(self._driver.insert_sql(table), [_row(head) for head in conversations])
+            self._driver.insert(table, [_row(head) for head in conversations])
 
     def change(self, conversations: Sequence[Conversation]) -> None:
-        if not conversations:
-            return
-        mark = self._driver.dialect.mark()
-        assignments = ", ".join(f"{name} = {mark}" for name in _NAMES[2:])
-        sql = f"UPDATE conversation SET {assignments} WHERE id = {mark} AND agent_id = {mark}"
-        self._driver.many(sql, [(*(row := _row(head))[2:], row[0], row[1]) for head in conversations])
+        self._update(_NAMES[2:], [(*(row := _row(head))[2:], row[0], row[1]) for head in conversations])
+
+    def grow(self, conversations: Sequence[Conversation]) -> None:
+        self._update(_GROWING, [_growth_of(head) for head in conversations])
+
+    def _update(self, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+        if rows:
+            mark = self._driver.dialect.mark()
+            assignments = ", ".join(f"{name} = {mark}" for name in names)
+            self._driver.many(f"UPDATE conversation SET {assignments} WHERE id = {mark} AND agent_id = {mark}", rows)
 
     # -- lists -------------------------------------------------------------------------------------------------------
     def page(
@@ -176,7 +196,7 @@ class SqlConversations:
             for f in feedbacks
         ]
         if rows:
-            self._driver.many(self._driver.insert_sql(feedback), rows)
+            self._driver.insert(feedback, rows)
 
     def known_feedbacks(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Feedback]:
         asked = select(feedback).where(feedback.c.agent_id == agent_id, feedback.c.event_id.in_(event_ids))
@@ -191,7 +211,7 @@ class SqlConversations:
     def add_attachments(self, attachments: Sequence[Attachment]) -> None:
         rows = [tuple(getattr(file, column.name) for column in attachment.columns) for file in attachments]
         if rows:
-            self._driver.many(self._driver.insert_sql(attachment), rows)
+            self._driver.insert(attachment, rows)
 
     def attachments(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Attachment]]:
         return _grouped(self._beside(attachment, attachment.c.id, agent_id, conversations), lambda row: Attachment(*row))

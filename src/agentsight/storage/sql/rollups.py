@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from agentsight.core.measures import ALL_PLANE, DIMENSIONS, PLANES, Deltas, Facet, facet_ids, on_plane
 from agentsight.core.model import Event, Scope
@@ -28,27 +29,40 @@ class SqlRollups:
     def __init__(self, driver: Driver):
         self._driver = driver
         self._names = {name: name for name in _KEYS}
+        self.pending: dict[int, Deltas] = {}
 
     # -- writing -----------------------------------------------------------------------------------------------------
     def apply(self, agent_id: int, deltas: Deltas) -> None:
+        """Kept until `settle`, so that changes committed together write the sums they share once."""
+        known = self.pending.setdefault(agent_id, deltas)
+        if known is not deltas:
+            known.merge(deltas)
+
+    def settle(self) -> None:
+        """Write what is pending; reading here does it first, the transaction does it last."""
+        pending, self.pending = self.pending, {}
+        for agent_id, deltas in pending.items():
+            self._write(agent_id, deltas)
+
+    def _write(self, agent_id: int, deltas: Deltas) -> None:
         if deltas.facets:
             self._add_facets(agent_id, deltas.facets)
         sums = sorted((agent_id, *row) for row in deltas.rows())
         if sums:
-            self._driver.many(self._upsert("rollup"), sums)
+            self._driver.values(*self._upsert("rollup", sums))
         users = sorted(
             (agent_id, int(production), customer & 15, bucket, customer, facet, messages)
             for production, bucket, facet, customer, messages in deltas.user_rows()
         )
         if users:
-            self._driver.many(self._upsert("presence"), users)
+            self._driver.values(*self._upsert("presence", users))
 
-    def _upsert(self, table: str) -> str:
+    def _upsert(self, table: str, rows: list[tuple[Any, ...]]) -> tuple[str, list[tuple[Any, ...]], str]:
         keys, value, name = _KEYS[table], _VALUES[table], self._names[table]
-        marks = ", ".join([self._driver.dialect.mark()] * (len(keys) + 1))
         return (
-            f"INSERT INTO {name} ({', '.join(keys)}, {value}) VALUES ({marks}) "
-            f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = {name}.{value} + excluded.{value}"
+            f"INSERT INTO {name} ({', '.join(keys)}, {value}) VALUES",
+            rows,
+            f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = {name}.{value} + excluded.{value}",
         )
 
     def _add_facets(self, agent_id: int, facets: Iterable[Facet]) -> None:
@@ -58,11 +72,8 @@ class SqlRollups:
             for plane, number in facet_ids(facet)
             if plane
         }
-        marks = ", ".join([self._driver.dialect.mark()] * 7)
-        self._driver.many(
-            f"INSERT INTO facet (agent_id, plane, id, {', '.join(DIMENSIONS)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
-            sorted(rows),
-        )
+        head = f"INSERT INTO facet (agent_id, plane, id, {', '.join(DIMENSIONS)}) VALUES"
+        self._driver.values(head, sorted(rows), "ON CONFLICT DO NOTHING")
 
     # -- reading -----------------------------------------------------------------------------------------------------
     def sums(
@@ -74,6 +85,7 @@ class SqlRollups:
         by: str | None,
         spans: Sequence[tuple[int, int, int]],
     ) -> Iterable[tuple[int, str, int, str, int]]:
+        self.settle()
         plane = _plane({*facets, *([by] if by else [])})
         where, parameters = self._where(scope, production, plane, facets)
         split, joined = _by(by, plane)
@@ -95,6 +107,7 @@ class SqlRollups:
         spans: Sequence[tuple[int, int, int]],
         slices: Sequence[int],
     ) -> Iterable[tuple[int, str, int]]:
+        self.settle()
         where, parameters = self._where(scope, production, ALL_PLANE, facets)
         split, joined = _by(by, ALL_PLANE)
         sql = (
@@ -139,6 +152,7 @@ class SqlRollups:
 
     # -- rebuilding --------------------------------------------------------------------------------------------------
     def begin_again(self, agent_id: int) -> None:
+        self.settle()
         for name, again in _AGAIN.items():
             columns = ", ".join(f"{key} {'TEXT' if key == 'key' else 'BIGINT'} NOT NULL" for key in _KEYS[name])
             self._driver.run(f"DROP TABLE IF EXISTS {again}")
@@ -149,6 +163,7 @@ class SqlRollups:
         self._names = dict(_AGAIN)
 
     def finish_again(self, agent_id: int) -> list[str]:
+        self.settle()
         self._names = {name: name for name in _KEYS}
         told: list[str] = []
         for name, again in _AGAIN.items():

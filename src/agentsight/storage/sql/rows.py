@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
-from sqlalchemy import Connection, Executable, Table, func, select
+from sqlalchemy import Connection, Executable, Table
 
 
 class Dialect(Protocol):
@@ -42,6 +42,9 @@ class Dialect(Protocol):
         """
 
 
+_TOGETHER = 100  # rows of one statement
+
+
 def dump(value: Any) -> str:
     return orjson.dumps(value).decode()
 
@@ -60,7 +63,7 @@ def load(text: str | None) -> dict[str, Any]:
 class Driver:
     """One connection inside one transaction: SQLAlchemy for questions, the driver's cursor for ingest."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, compiled: dict[str, str]):
+    def __init__(self, connection: Connection, dialect: Dialect, compiled: dict[tuple[str, str, int], str]):
         self.connection, self.dialect, self._compiled = connection, dialect, compiled
         self._raw: Any = connection.connection.driver_connection
 
@@ -90,15 +93,25 @@ class Driver:
         finally:
             cursor.close()
 
-    def insert_sql(self, table: Table) -> str:
-        """INSERT of all columns, in the table's order, in the driver's words."""
-        key = f"insert {table.name}"
-        if key not in self._compiled:
-            columns = ", ".join(column.name for column in table.columns)
-            marks = ", ".join(self.dialect.mark() for _ in table.columns)
-            self._compiled[key] = f"INSERT INTO {table.name} ({columns}) VALUES ({marks})"
-        return self._compiled[key]
+    def insert(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+        """INSERT rows of all columns, in the table's order."""
+        columns = ", ".join(column.name for column in table.columns)
+        self.values(f"INSERT INTO {table.name} ({columns}) VALUES", rows)
+
+    def values(self, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
+        """`head (...), (...) tail` for many rows at once.
+
+        The driver lets go of the interpreter for every statement it steps through, and gets it back when a busy event
+        loop lets it; a statement of many rows is stepped through once.
+        """
+        for start in range(0, len(rows), _TOGETHER):
+            some = rows[start : start + _TOGETHER]
+            key = (head, tail, len(some))
+            if key not in self._compiled:
+                marks = ", ".join([self.dialect.mark()] * len(some[0]))
+                self._compiled[key] = f"{head} {', '.join([f'({marks})'] * len(some))} {tail}"
+            self.run(self._compiled[key], [value for row in some for value in row])
 
     def next_id(self, table: Table) -> int:
         """The first unused id; the transaction holds the write lock, so `id + n` are ours too."""
-        return int(self.connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()) + 1
+        return int(self.rows(f"SELECT coalesce(max(id), 0) + 1 FROM {table.name}", ())[0][0])

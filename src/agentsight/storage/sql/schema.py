@@ -162,7 +162,7 @@ event = Table(
     Column("detail", Text),
     Column("metadata", Text),
     Index("event_once", "agent_id", "event_id", unique=True),
-    Index("event_timeline", "conversation", "occurred_us", "seq", "id"),
+    Index("event_timeline", "conversation", "occurred_us", "seq"),
 )
 Index(
     "event_action",

@@ -57,6 +57,13 @@ def _row(event: Event) -> tuple[Any, ...]:
 class SqlTimeline:
     def __init__(self, driver: Driver):
         self._driver = driver
+        self.unindexed: list[int] = []  # first and last row ids of what the search index does not have yet
+
+    def settle(self) -> None:
+        """Let the search index catch up: once a transaction, for it writes whole segments."""
+        if self.unindexed:
+            self._driver.dialect.index_messages(self._driver, min(self.unindexed), max(self.unindexed))
+            self.unindexed = []
 
     def known(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Event]:
         found: dict[str, Event] = {}
@@ -77,8 +84,8 @@ class SqlTimeline:
     def append(self, events: Sequence[Event]) -> None:
         if not events:
             return
-        self._driver.many(self._driver.insert_sql(table), [_row(event) for event in events])
-        self._driver.dialect.index_messages(self._driver, events[0].id, events[-1].id)
+        self._driver.insert(table, [_row(event) for event in events])
+        self.unindexed += (events[0].id, events[-1].id)
 
     def of(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Event]]:
         timelines: dict[int, list[Event]] = defaultdict(list)
