@@ -2,9 +2,20 @@
 
 from fastapi import APIRouter
 
-from . import analytics, conversation, conversations, door, live, static
+from . import analytics, conversation, conversations, details, door, export, live, static
 from .shell import error_page, nowhere, routes
 
 router = APIRouter(routes=[*routes, nowhere])
 
-__all__ = ["analytics", "conversation", "conversations", "door", "error_page", "live", "router", "static"]
+__all__ = [
+    "analytics",
+    "conversation",
+    "conversations",
+    "details",
+    "door",
+    "error_page",
+    "export",
+    "live",
+    "router",
+    "static",
+]

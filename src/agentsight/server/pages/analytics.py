@@ -58,6 +58,7 @@ def toolbar(visit: Visit, chosen: Period, notices: list[str]) -> dict[str, Any]:
         "filters": filters,
         "state": STATE,
         "moment": dict(state(visit)),
+        "what": "overview",
     }
 
 

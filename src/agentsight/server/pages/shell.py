@@ -71,7 +71,10 @@ NAVIGATION = (
     ("analytics", _N("Analytics"), "chart-column"),
     ("conversations", _N("Conversations"), "messages-square"),
 )
-_env.globals.update(bar=bar, icon=icon, asset=asset_url, languages=LANGUAGES, navigation=NAVIGATION)
+SECTIONS: dict[str, dict[str, str]] = {}
+"""Pages below a page of the navigation: page -> address -> name; each room enters its own."""
+
+_env.globals.update(bar=bar, icon=icon, asset=asset_url, languages=LANGUAGES, navigation=NAVIGATION, sections=SECTIONS)
 _env.filters.update(visible=visible, initials=initials, markdown=markdown)
 
 

@@ -1,6 +1,6 @@
 """Charts as markup: SVG with sizes in attributes and colours in classes; the numbers stand in a table too.
 
-No chart needs a script. The table under a time series is what a script reads for its tooltip: the numbers are said once.
+No chart needs a script. A script reads its tooltip from the table under a time series: the numbers are said once.
 """
 
 from __future__ import annotations

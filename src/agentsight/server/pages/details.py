@@ -1,0 +1,207 @@
+"""One matter in full: its lines, a table that sorts by any column, and every row's conversations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from agentsight.core import analytics, conversations
+from agentsight.core.analytics import Answer
+from agentsight.core.measures import DIMENSIONS
+from agentsight.core.metrics import METRICS
+from agentsight.core.model import Conversation
+from agentsight.core.ports import Store
+from agentsight.errors import NotFound
+
+from ..http import now_us
+from ..ui.words import Voice
+from .analytics import drill, facets, toolbar
+from .board import Board, called, said, title
+from .period import Period, period
+from .shell import _N, SECTIONS, Visit, page
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What a page is about. `lines` stand over time, `columns` in the table, split by the first of `splits`."""
+
+    name: str
+    lines: tuple[str, ...]
+    columns: tuple[str, ...]
+    splits: tuple[str, ...] = DIMENSIONS
+    only: str = ""  # a filter of the conversations worth showing below
+
+
+TOPICS = {
+    "countries": Topic(
+        _N("Countries"),
+        ("total_conversations",),
+        ("total_conversations", "total_messages", "individual_users", "average_response_ms", "escalation_rate_pct"),
+    ),
+    "users": Topic(
+        _N("Users"),
+        ("individual_users", "total_conversations"),
+        ("individual_users", "total_conversations", "total_messages", "average_duration_ms"),
+        ("source", "country", "device", "language"),
+    ),
+    "responses": Topic(
+        _N("Response times"),
+        ("average_response_ms", "median_response_ms", "p95_response_ms"),
+        ("average_response_ms", "median_response_ms", "p95_response_ms", "total_messages"),
+        ("source", "country", "device", "language"),
+    ),
+    "tools": Topic(
+        _N("Tools"),
+        ("tool_runs", "tool_errors"),
+        ("tool_runs", "tool_errors", "average_tool_duration_ms"),
+        ("tool",),
+        "has_error",
+    ),
+    "tokens": Topic(
+        _N("Tokens and cost"),
+        ("prompt_tokens", "completion_tokens"),
+        ("total_tokens", "prompt_tokens", "completion_tokens", "embedding_tokens", "cost_usd", "unpriced_tokens"),
+        ("model",),
+    ),
+    "feedback": Topic(
+        _N("Feedback"),
+        ("feedback_positive", "feedback_negative"),
+        ("feedback_conversations",),
+        ("sentiment",),
+        "has_feedback",
+    ),
+    "escalations": Topic(
+        _N("Escalations"),
+        ("escalated_conversations",),
+        ("escalated_conversations", "total_conversations", "escalation_rate_pct"),
+        ("source", "country", "device", "language"),
+        "escalated",
+    ),
+    "buttons": Topic(_N("Buttons"), ("button_clicks",), ("button_clicks",), ("button",)),
+}
+
+
+SECTIONS["analytics"] = {key: topic.name for key, topic in TOPICS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    words: str
+    value: float | None
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    name: str
+    share: float
+    cells: list[Cell]
+
+
+@page("analytics/{topic}")
+def details(visit: Visit) -> Response:
+    topic, key = _topic(visit)
+    chosen, notices = period(visit)
+    split = _split(visit, topic)
+    found = visit.read(lambda store: _ask(store, visit, topic, chosen, split))
+    answers, some, choices = found
+    board = Board(visit.voice, chosen, answers, drill(visit, chosen), now_us())
+    sort = visit.request.query_params.get("sort") or topic.columns[0]
+    return visit.render(
+        "details.html",
+        page="analytics",
+        live=True,
+        title=visit.voice.say(topic.name),
+        topic=topic,
+        key=key,
+        titles_of=lambda name: title(visit.voice, name),
+        splits=split_names(visit.voice),
+        split=split,
+        sort=sort,
+        board=board,
+        tiles=[board.tile(name) for name in dict.fromkeys((*topic.lines, *topic.columns))][:4],
+        rows=_rows(visit, board, topic, split, sort),
+        titles=[(name, title(visit.voice, name)) for name in topic.columns],
+        some=some,
+        facets=choices,
+        **toolbar(visit, chosen, notices),
+    )
+
+
+def _topic(visit: Visit) -> tuple[Topic, str]:
+    key = visit.request.path_params["topic"]
+    if key not in TOPICS:
+        raise NotFound("there is no such page")
+    return TOPICS[key], key
+
+
+def _split(visit: Visit, topic: Topic) -> str:
+    asked = visit.request.query_params.get("split")
+    return asked if asked in topic.splits else topic.splits[0]
+
+
+def _ask(
+    store: Store, visit: Visit, topic: Topic, chosen: Period, split: str
+) -> tuple[dict[str, Answer], list[Conversation], dict[str, list[str]]]:
+    names = tuple(dict.fromkeys((*topic.lines, *topic.columns)))
+    asked = {
+        "time": chosen.question(*names, by=chosen.step, compare=True),
+        "split": chosen.question(*topic.columns, by=split),
+    }
+    if split == "country":
+        asked["country"] = chosen.question("total_conversations", by="country")
+    answers = {name: analytics.answer(store, visit.scope, question) for name, question in asked.items()}
+    some: list[Conversation] = []
+    if topic.only:
+        where, _ = conversations.parse_filter_leniently({topic.only: ["true"], "environment": [visit.environment]})
+        some, _ = conversations.page(store, visit.scope, where, limit=8)
+    return answers, some, facets(store, visit)
+
+
+def _rows(visit: Visit, board: Board, topic: Topic, split: str, sort: str) -> list[Line]:
+    """The table: a row a key, a cell a metric, the largest of the sorted column first."""
+    answer = board.answers["split"]
+    values = {series.name: {row.key: row for row in series.rows} for series in answer.series}
+    keys = list(dict.fromkeys(row.key for series in answer.series for row in series.rows))
+    column = sort if sort in topic.columns else topic.columns[0]
+
+    def number(key: str, name: str) -> float | None:
+        row = values[name].get(key)
+        return row.value if row else None
+
+    keys.sort(key=lambda key: -(number(key, column) or 0))
+    most = max((number(key, topic.columns[0]) or 0 for key in keys), default=0) or 1
+    return [
+        Line(
+            called(visit.voice, split, key),
+            100 * (number(key, topic.columns[0]) or 0) / most,
+            _cells(visit, board, topic, split, key, values),
+        )
+        for key in keys
+    ]
+
+
+def _cells(
+    visit: Visit, board: Board, topic: Topic, split: str, key: str, values: dict[str, dict[str, analytics.Row]]
+) -> list[Cell]:
+    cells = []
+    for name in topic.columns:
+        row = values[name].get(key)
+        value = row.value if row else (0 if METRICS[name].sums else None)
+        href = board.drill(name, split, row) if row and value else ""
+        cells.append(Cell(said(visit.voice, METRICS[name].unit, value), value, href))
+    return cells
+
+
+def split_names(voice: Voice) -> dict[str, str]:
+    return {
+        "country": voice.say("Country"),
+        "device": voice.say("Device"),
+        "source": voice.say("Source"),
+        "language": voice.say("Language"),
+        "tool": voice.say("Tool"),
+        "model": voice.say("Model"),
+        "sentiment": voice.say("Feedback"),
+        "button": voice.say("Button"),
+    }

@@ -1,0 +1,108 @@
+"""What a page shows, to take along: CSV or JSON, streamed, with the page's own query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+
+from agentsight.core import analytics, conversations
+from agentsight.core.model import Conversation, Filter
+from agentsight.errors import NotFound
+from agentsight.wire import instant
+
+from ..ui.tables import csv_lines, json_lines
+from . import filters
+from .board import MAIN, SMALL
+from .details import TOPICS
+from .period import Period, period
+from .shell import Visit, page
+
+AT_ONCE = 500
+_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+_OVERVIEW = (*MAIN, *SMALL)
+_HEADS = (
+    "conversation_id",
+    "agent",
+    "name",
+    "started_at",
+    "ended_at",
+    "customer_id",
+    "source",
+    "device",
+    "language",
+    "country",
+    "environment",
+    "message_count",
+    "action_count",
+    "error_count",
+    "feedback",
+    "is_escalated",
+    "is_marked",
+    "is_used",
+    "metadata",
+)
+
+
+@page("export/{what}.{kind}")
+def export(visit: Visit) -> Response:
+    what, kind = visit.request.path_params["what"], visit.request.path_params["kind"]
+    if kind not in _TYPES:
+        raise NotFound("there is no such page")
+    if what == "conversations":
+        where, _ = filters.asked(visit)
+        return _file(what, kind, _HEADS, _conversations(visit, where))
+    chosen, _ = period(visit)
+    if what == "overview":
+        return _file(what, kind, (chosen.step, *_OVERVIEW), _answered(visit, chosen, _OVERVIEW, chosen.step))
+    if what not in TOPICS:
+        raise NotFound("there is no such page")
+    topic = TOPICS[what]
+    split = visit.request.query_params.get("split")
+    split = split if split in topic.splits else topic.splits[0]
+    return _file(what, kind, (split, *topic.columns), _answered(visit, chosen, topic.columns, split))
+
+
+def _file(what: str, kind: str, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> Response:
+    lines = csv_lines(list(columns), rows) if kind == "csv" else json_lines(rows)
+    headers = {"Content-Disposition": f'attachment; filename="{what}.{kind}"', "Cache-Control": "no-store"}
+    return StreamingResponse(lines, headers=headers, media_type=_TYPES[kind])
+
+
+def _answered(visit: Visit, chosen: Period, names: tuple[str, ...], by: str) -> list[dict[str, Any]]:
+    """One row a key, one column a metric."""
+    question = chosen.question(*names, by=by)
+    answer = visit.read(lambda store: analytics.answer(store, visit.scope, question))
+    table: dict[str, dict[str, Any]] = {}
+    for series in answer.series:
+        for row in series.rows:
+            table.setdefault(row.key, {by: row.key})[series.name] = row.value
+    return list(table.values())
+
+
+def _conversations(visit: Visit, where: Filter) -> Iterator[dict[str, Any]]:
+    """The whole list, some at a time; each part is a read of its own, so that nobody's transaction stays open."""
+    before: tuple[int, int] | None = None
+    more = True
+    while more:
+        ask = partial(conversations.page, scope=visit.scope, where=where, limit=AT_ONCE, before=before)
+        rows, more = visit.read(ask)
+        for head in rows:
+            yield _head(visit, head)
+        if rows:
+            before = rows[-1].started_us, rows[-1].id
+
+
+def _head(visit: Visit, head: Conversation) -> dict[str, Any]:
+    told = asdict(head)
+    told |= {
+        "agent": visit.agent_of(head.agent_id).name,
+        "started_at": instant(head.started_us),
+        "ended_at": instant(head.ended_us) if head.ended_us is not None else None,
+        "feedback": head.sentiment,
+        "metadata": dict(head.metadata),
+    }
+    return {name: told[name] for name in _HEADS}
