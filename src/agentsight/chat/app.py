@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agentsight import __version__
 from agentsight.chat import api, surfaces, todo
 from agentsight.chat.database import Database
-from agentsight.chat.http import MAX_BODY_BYTES, Door, install_handlers
+from agentsight.chat.http import Door, install_handlers
 from agentsight.chat.providers import open_responder
 from agentsight.chat.responder import Responder
 from agentsight.chat.settings import Settings
@@ -61,7 +61,7 @@ def create_app(settings: Settings, *, responder: Responder | None = None) -> Fas
     tools = todo.guarded(db, tasks, verifier)
     app = FastAPI(
         title="AgentSight chat", version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None,
-        redirect_slashes=False, max_body_size=MAX_BODY_BYTES, middleware=[Middleware(Door)],
+        redirect_slashes=False, middleware=[Middleware(Door)],
     )  # fmt: skip
     app.state.chat, app.state.tools = Chat(settings, db, store, tasks, verifier, runs, outbox), tools
     install_handlers(app)

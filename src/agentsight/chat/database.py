@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from sqlalchemy.orm import Session
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_alembic = threading.Lock()  # Alembic keeps its state in module globals
 
 
 def now_us() -> int:
@@ -60,7 +62,7 @@ class Database:
         """Bring an empty or older database to today's tables. Processes that start together take turns."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self.engine.connect().execution_options(chat_writes=True) as connection:
+        with _alembic, self.engine.connect().execution_options(chat_writes=True) as connection:
             if not self.is_sqlite:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4740301)")
             config.attributes["connection"] = connection

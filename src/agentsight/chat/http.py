@@ -202,7 +202,7 @@ def request_id(scope: Scope) -> str:
 
 
 class Door:
-    """Puts the request's number and the security headers on every answer; /api/x/ is /api/x."""
+    """Around everything: the request's number, the security headers, the end of a body too large; /api/x/ is /api/x."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -225,4 +225,23 @@ class Door:
                     headers.setdefault(name, value)
             await send(message)
 
-        await self.app(scope, receive, dressed)
+        await self.app(scope, _capped(scope, receive), dressed)
+
+
+def _capped(scope: Scope, receive: Receive) -> Receive:
+    """`receive`, which refuses to go on when the body is over its limit: said beforehand, or found on the way."""
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    got = int(declared) if declared.isdigit() and len(declared) < 20 else 0
+
+    async def capped() -> Message:
+        nonlocal got
+        if got > MAX_BODY_BYTES:
+            raise Refusal("too_large", f"The body may have {MAX_BODY_BYTES} bytes at most.")
+        message = await receive()
+        if declared == b"0":
+            got += len(message.get("body", b""))
+            if got > MAX_BODY_BYTES:
+                return await capped()
+        return message
+
+    return capped
