@@ -16,7 +16,6 @@ from fastapi.openapi.utils import get_openapi
 from itsdangerous import URLSafeTimedSerializer
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from agentsight import __version__, wire
@@ -55,7 +54,6 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        routes=[Route("/api/batch/", ingest.batch, methods=["POST"])],
         default_response_class=JSONResponse,
     )
     state = app.state
@@ -78,7 +76,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
 def wrapped(app: FastAPI) -> ASGIApp:
     """`app` behind the layers that see every request first and every answer last."""
     numbers = itertools.count()
-    return http.Door(SecurityHeaders(app), lambda: f"{_STARTED}-{next(numbers):x}")
+    return http.Door(SecurityHeaders(http.Express(app, "/api/batch/", ingest.batch)), lambda: f"{_STARTED}-{next(numbers):x}")
 
 
 async def healthz(request: Request) -> Response:

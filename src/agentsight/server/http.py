@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import orjson
+from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -355,7 +356,7 @@ def multi(request: Request) -> Mapping[str, list[str]]:
     return values
 
 
-# -- the outermost layer ---------------------------------------------------------------------------------------------
+# -- the outermost layers --------------------------------------------------------------------------------------------
 class Door:
     """Pure ASGI, around everything: a request id on every answer, and paths as clients mean them.
 
@@ -387,3 +388,28 @@ def _marked(send: Send, request_id: bytes) -> Callable[[Message], Awaitable[None
         await send(message)
 
     return marked
+
+
+class Express:
+    """Pure ASGI: one path goes straight to its endpoint, past routing and middleware, which cost more than the work."""
+
+    def __init__(self, app: FastAPI, path: str, endpoint: Callable[[Request], Awaitable[Response]]):
+        self._app, self._path, self._endpoint = app, path, endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != self._path:
+            await self._app(scope, receive, send)
+            return
+        request = Request({**scope, "app": self._app}, receive)
+        response = await self._answer(request)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            if request.method != "POST":
+                raise NotAllowed(f"{request.method} is not possible here; POST is")
+            return await self._endpoint(request)
+        except AgentSightError as refused:
+            return await on_refusal(request, refused)
+        except Exception as crash:
+            return await on_crash(request, crash)
