@@ -254,6 +254,10 @@ class Buffer:
         """Whether an item of `size` bytes may come in."""
         return self.count < MAX_ITEMS and self.bytes + size <= MAX_BYTES
 
+    def is_half_empty(self) -> bool:
+        """Whether there is room for a segment of the spool."""
+        return self.count <= MAX_ITEMS // 2 and self.bytes <= MAX_BYTES // 2
+
     def occupy(self, size: int) -> None:
         """Count something held elsewhere, such as what an earlier process left."""
         with self.lock:

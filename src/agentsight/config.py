@@ -76,7 +76,10 @@ class Config:
         except ValueError as wrong:
             logger.warning("%s; token usage is not counted for you", wrong)
             token_handler = None
-        return cls(api_key="", token_handler=token_handler or "")
+        try:
+            return cls(token_handler=token_handler or "")
+        except InvalidApiKeyException:
+            return cls(api_key="", token_handler=token_handler or "")
 
     @property
     def base_url(self) -> str:

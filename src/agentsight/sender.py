@@ -146,6 +146,10 @@ class Sender:
                 self._outbox.extend(items)
             self._waiting.append(ticket)
             self._kick()
+            if self._not_before > ticket.deadline:  # the server asked for more patience than the caller has
+                for item in items:
+                    item.trouble = self.last_error
+                self._finish(ticket)
         if self._settings().threaded or in_event_loop():
             self._ensure_thread()
         else:
@@ -538,7 +542,7 @@ class Sender:
 
     def _adopt(self) -> None:
         """Take over what other processes, now gone, or a full memory have left on disk."""
-        if time.monotonic() < self._adopt_at or len(self._outbox) > BATCH_EVENTS:
+        if time.monotonic() < self._adopt_at or len(self._outbox) > BATCH_EVENTS or not self._buffer.is_half_empty():
             return
         self._adopt_at = time.monotonic() + ADOPT_S
         spool = self._spooling()
@@ -559,7 +563,7 @@ class Sender:
                 with self._wake:
                     self._outbox.append(item)
             self.stats["adopted"] += len(events)
-            if len(self._outbox) > 4 * BATCH_EVENTS or not self._buffer.has_room(0):
+            if len(self._outbox) > BATCH_EVENTS or not self._buffer.is_half_empty():
                 self._adopt_at = 0.0  # there may be more: look again when this is delivered
                 return
 

@@ -21,7 +21,7 @@ try:
 except ImportError:  # Windows: one writer per file name, adopted once it has been quiet for a while
     fcntl = None  # type: ignore[assignment]
 
-SEGMENT_BYTES = 4 * 1024 * 1024
+SEGMENT_BYTES = 1024 * 1024  # a few thousand events: what is read back at once
 MAX_BYTES = 64 * 1024 * 1024
 MAX_AGE_S = 7 * 24 * 3600
 QUIET_S = 120  # without locks: how long a file must not have been written to

@@ -373,7 +373,7 @@ class ConversationTracker:
         metadata: Any,
     ) -> None:
         if type(content) is not str:
-            content = str(getattr(content, "value", content)) if content is not None and content is not False else ""
+            content = str(getattr(content, "value", content)) if content else ""
         if not content or content.isspace():
             raise blame(field="content", reason="is required")
         if len(content) > wire.MAX_CONTENT_CHARS:
