@@ -182,9 +182,8 @@ def _conversation(dice: Random, key: str, start_us: int, blobs: Blobs) -> Iterat
     language = dice.choice(_LANGUAGES)
     scene = dice.choice(_SCENES[language])
     order = str(dice.randint(10_000, 99_999))
-    name, asked, tool, given, got, answer, more, last = (
-        part.format(n=order) if isinstance(part, str) else part for part in scene
-    )
+    name, asked, tool, given, got, answer, more, last = scene
+    asked, got, answer, last = (part.format(n=order) for part in (asked, got, answer, last))
     clock = _Clock(dice, f"demo-{key}", start_us)
     opened_only = dice.random() < 0.12
     yield clock.draft(

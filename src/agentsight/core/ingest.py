@@ -79,7 +79,10 @@ def _store(
     store.conversations.add_feedbacks(feedbacks)
     _add_attachments(store, rows)
 
-    added, changed, grown, restated = [], [], [], []
+    added: list[Conversation] = []
+    changed: list[Conversation] = []
+    grown: list[Conversation] = []
+    restated = []
     events_of, feedbacks_of = _by_conversation(events), _by_conversation(feedbacks)
     for key, group in grouped.items():
         before = heads.get(key)

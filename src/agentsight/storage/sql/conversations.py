@@ -228,7 +228,7 @@ class SqlConversations:
 
 
 def _feedback(row: Any) -> Feedback:
-    return Feedback(*row[:8], metadata=load(row[8]))
+    return Feedback(**{**row._mapping, "metadata": load(row.metadata)})
 
 
 def _grouped(rows: list[Any], read: Callable[[Any], Any]) -> dict[int, list[Any]]:

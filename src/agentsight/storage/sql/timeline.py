@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, or_, select
+from sqlalchemy import Select, and_, or_, select
 
 from agentsight.core.model import Event, Scope
 
@@ -16,7 +16,7 @@ from .schema import event as table
 _COLUMNS = ", ".join(column.name for column in table.columns)
 
 
-def to_event(row: Sequence[Any] | Row[Any]) -> Event:
+def to_event(row: Any) -> Event:
     return Event(
         id=row[0],
         agent_id=row[1],
