@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from math import ceil
+from operator import attrgetter
 from typing import Final
 
 from agentsight.wire import instant
@@ -29,7 +32,12 @@ _AT_ONCE = 500  # conversations read at a time by `rebuild`
 
 def facet_of(head: Conversation) -> Facet:
     """The facet a conversation counts under."""
-    return head.country or m.UNKNOWN, m.normal(head.device_kind), m.normal(head.source), m.normal(head.language)
+    return _facet(head.country, head.device_kind, head.source, head.language)
+
+
+@lru_cache(maxsize=65_536)
+def _facet(country: str | None, device: str | None, source: str | None, language: str | None) -> Facet:
+    return country or m.UNKNOWN, m.normal(device), m.normal(source), m.normal(language)
 
 
 def of_head(head: Conversation) -> Iterator[Contribution]:
@@ -135,61 +143,83 @@ def restate(
     deleted or not) moves the whole conversation.
     """
     deltas = Deltas() if deltas is None else deltas
-    home, new_home = _home(before), _home(after)
-    if before is not None and home != new_home:
+    if before is not None and (after is None or _where(before) != _where(after)):
         _move(store, before, after, events, feedbacks, deltas)
-    elif after is not None and new_home is not None:
-        production, facet, _ = new_home
+    elif after is not None and after.deleted_us is None:
+        facet = facet_of(after)
         if before is None:
             deltas.facets.add(facet)
-            deltas.add(production, facet, of_head(after))
-        elif before.started_us != after.started_us or _said(before) != _said(after):
-            deltas.add(production, facet, of_head(before), -1)
-            deltas.add(production, facet, of_head(after))
-        deltas.add(production, facet, of_events(after, events))
-        _turns(store, before, after, events, production, facet, deltas)
+        added = chain(_of_growth(before, after), of_events(after, events), of_turns(_fresh_turns(before, events)))
+        deltas.add(after.environment == "production", facet, added)
+        if before is not None and (late := _late(before, events)):
+            _restretch(store, after, late, deltas)
         if feedbacks:
-            stored = _feedbacks(store, after)
-            fresh = {feedback.id for feedback in feedbacks}
-            deltas.add(production, facet, of_feedbacks(f for f in stored if f.id not in fresh), -1)
-            deltas.add(production, facet, of_feedbacks(stored))
+            _rejudge(store, after, feedbacks, deltas)
     return deltas
 
 
-def _home(head: Conversation | None) -> tuple[bool, Facet, str | None] | None:
+_where = attrgetter("environment", "country", "device_kind", "source", "language", "customer_id", "deleted_us")
+
+
+def _home(head: Conversation | None) -> tuple[bool, Facet] | None:
     """Where a conversation's sums are kept; None: it does not count."""
     if head is None or head.deleted_us is not None:
         return None
-    return head.environment == "production", facet_of(head), head.customer_id
+    return head.environment == "production", facet_of(head)
 
 
-def _said(head: Conversation) -> tuple[bool, bool, bool, int | None]:
-    return head.is_used, head.is_escalated, head.is_opened, head.ended_us
+_state = attrgetter("started_us", "is_used", "is_escalated", "is_opened")
 
 
-def _turns(
-    store: Store,
-    before: Conversation | None,
-    after: Conversation,
-    events: Sequence[Event],
-    production: bool,
-    facet: Facet,
-    deltas: Deltas,
-) -> None:
-    messages = [event for event in events if event.kind == "message"]
-    if not messages:
-        return
-    if before is None or before.last_message_us is None:
-        deltas.add(production, facet, of_turns(follow(messages)[0]))
-        return
-    first = messages[0]
-    if (first.occurred_us, first.seq) >= (before.last_message_us, before.last_message_seq):
-        deltas.add(production, facet, of_turns(follow(messages, before.open_since_us)[0]))
-        return
-    fresh = {event.id for event in messages}
-    stretch = store.timeline.messages_between(after.agent_id, after.id, first.occurred_us, messages[-1].occurred_us)
-    deltas.add(production, facet, of_turns(follow(e for e in stretch if e.id not in fresh)[0]), -1)
+def _of_growth(before: Conversation | None, after: Conversation) -> Iterator[Contribution]:
+    """What a conversation adds at its start more than before; mostly it only lasts longer."""
+    if before is None:
+        yield from of_head(after)
+    elif before.ended_us is None or after.ended_us is None or _state(before) != _state(after):
+        yield from ((at_us, measure, key, -value) for at_us, measure, key, value in of_head(before))
+        yield from of_head(after)
+    elif before.ended_us != after.ended_us:
+        started_us = after.started_us
+        longer = max(0, after.ended_us - started_us) - max(0, before.ended_us - started_us)
+        yield started_us, m.DURATION_US, "", longer
+
+
+def _late(before: Conversation, events: Sequence[Event]) -> list[Event]:
+    """The new messages, if any of them comes before the last message known."""
+    if before.last_message_us is None:
+        return []
+    for event in events:  # in order: the first message decides
+        if event.kind == "message":
+            last = before.last_message_us, before.last_message_seq
+            if (event.occurred_us, event.seq) < last:
+                return [event for event in events if event.kind == "message"]
+            return []
+    return []
+
+
+def _fresh_turns(before: Conversation | None, events: Sequence[Event]) -> list[Turn]:
+    """The turns the new messages answer, where all of them come after those known."""
+    if before is None:
+        return follow(events)[0]
+    return [] if _late(before, events) else follow(events, before.open_since_us)[0]
+
+
+def _restretch(store: Store, after: Conversation, late: list[Event], deltas: Deltas) -> None:
+    """Cut the turns around late messages again."""
+    production, facet = after.environment == "production", facet_of(after)
+    fresh = {event.id for event in late}
+    stretch = store.timeline.messages_between(after.agent_id, after.id, late[0].occurred_us, late[-1].occurred_us)
+    deltas.add(production, facet, of_turns(follow(event for event in stretch if event.id not in fresh)[0]), -1)
     deltas.add(production, facet, of_turns(follow(stretch)[0]))
+
+
+def _rejudge(store: Store, after: Conversation, feedbacks: Sequence[Feedback], deltas: Deltas) -> None:
+    """Let the conversation's voice be that of its latest feedback, old or new."""
+    production, facet = after.environment == "production", facet_of(after)
+    given = _feedbacks(store, after)
+    fresh = {feedback.id for feedback in feedbacks}
+    deltas.add(production, facet, of_feedbacks(feedback for feedback in given if feedback.id not in fresh), -1)
+    deltas.add(production, facet, of_feedbacks(given))
 
 
 def _move(
