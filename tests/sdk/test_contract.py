@@ -15,6 +15,7 @@ from enum import Enum
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recording import KEY, OTHER_KEY, fresh
 
 import agentsight
 from agentsight import errors, exceptions, wire
@@ -25,7 +26,6 @@ from agentsight.enums import AttachmentMode, Environment, LogLevel, Sender
 from agentsight.helpers import generate_conversation_id, get_iso_timestamp, get_mime_type
 from agentsight.manager import ConversationManager
 from agentsight.tracker import ConversationTracker
-from conftest import KEY, OTHER_KEY, fresh  # type: ignore[import-not-found]
 
 NAMES = {
     "agentsight": "ConversationTracker conversation_tracker AgentSightAPI agentsight_api ConversationManager "
@@ -95,7 +95,8 @@ def test_importing_reads_no_environment_opens_nothing_and_is_light():
         "import agentsight.wire, logging, json, threading\n"
         "reads = []; opened = []\n"
         "sys.addaudithook(lambda event, args: opened.append((event, args)) if event in "
-        "('socket.connect', 'os.mkdir') or (event == 'open' and isinstance(args[1], str) and set(args[1]) & set('wa+')) else None)\n"
+        "('socket.connect', 'os.mkdir') or "
+        "(event == 'open' and isinstance(args[1], str) and set(args[1]) & set('wa+')) else None)\n"
         "os.environ = Watched(os.environ)\n"
         "from agentsight import *\n"
         "print([name for name in reads if 'AGENTSIGHT' in name], opened, "
@@ -317,8 +318,8 @@ class Plan(Enum):
 def test_metadata_of_any_kind_is_kept_as_it_was_when_tracked(tracker, recorder):
     cycle: dict = {"name": "loop"}
     cycle["self"] = cycle
-    metadata = {"when": datetime(2026, 1, 2, tzinfo=UTC), "plan": Plan.PRO, "nan": float("nan"), "cycle": cycle, "odd": Odd(),
-                7: {1, 1}, "big": 2**70, "bytes": b"x", "surrogate": "\ud83d", "list": [1]}  # fmt: skip
+    metadata = {"when": datetime(2026, 1, 2, tzinfo=UTC), "plan": Plan.PRO, "nan": float("nan"), "cycle": cycle,
+                "odd": Odd(), 7: {1}, "big": 2**70, "bytes": b"x", "surrogate": "\ud83d", "list": [1]}  # fmt: skip
     tracker.track_human_message("hi", metadata=metadata)
     metadata["list"].append(2)
     tracker.track_action("act", tools_used={"o": Odd()}, response=Odd(), started_at="sometime", ended_at=Odd(),
@@ -450,7 +451,8 @@ def test_a_file_over_the_limit_costs_only_itself(tracker, recorder, monkeypatch)
         (b'{"a": 1}', "application/json"), (b"5", "text/plain"), (b"", "application/octet-stream"),
         (b"<!DOCTYPE html><p>", "text/html"), (b"<?xml version='1.0'?>", "text/xml"),
         (b"# Title\n\n- one\n- two\n", "text/markdown"), (b"\x00\x01\x02", "application/octet-stream"),
-        (io.BytesIO(b"%PDF-1.4"), "application/pdf"), ("notes.csv", "text/csv"), ("x.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        (io.BytesIO(b"%PDF-1.4"), "application/pdf"), ("notes.csv", "text/csv"), 
+        ("x.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
         ("unknown.zzz", "application/octet-stream"), (None, "application/octet-stream"),
     ],
 )  # fmt: skip

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from conftest import KEY, free_port  # type: ignore[import-not-found]
+from recording import KEY, free_port
 
 TRACK = """
 from agentsight import conversation_tracker as tracker

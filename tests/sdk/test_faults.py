@@ -8,11 +8,11 @@ import threading
 import time
 
 import pytest
+from recording import OTHER_KEY, free_port
 
 import agentsight.buffer as buffer_module
 import agentsight.sender as sender_module
 from agentsight.exceptions import NoApiKeyException, NoDataToSendException
-from conftest import OTHER_KEY, free_port  # type: ignore[import-not-found]
 
 
 def two(tracker):
@@ -249,10 +249,9 @@ def test_awaiting_the_send_keeps_the_loop_turning_and_gives_verdicts(tracker, re
 
 def test_a_clock_set_back_reorders_nothing_and_one_set_forward_is_followed(tracker, recorder, monkeypatch):
     now = time.time_ns()
-    steps = iter([now, now - 3_600 * 10**9, now - 10**9, now + 7_200 * 10**9])
     tracker.configure(conversation_id="c")
-    for number in range(4):
-        monkeypatch.setattr(buffer_module.time, "time_ns", lambda step=next(steps): step)
+    for number, step_s in enumerate((0, -3_600, -1, 7_200)):
+        monkeypatch.setattr(buffer_module.time, "time_ns", lambda at=now + step_s * 10**9: at)
         tracker.track_human_message(f"{number}")
     monkeypatch.undo()
     items = tracker.get_tracked_data_summary()["items"]
