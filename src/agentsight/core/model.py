@@ -245,3 +245,42 @@ class Page:
     rows: tuple[Conversation, ...]
     following: bool
     total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An analytics page as it was. `address` is the query it was made from, `body` its frozen answers."""
+
+    id: int
+    organization_id: int
+    agent_ids: tuple[int, ...]
+    name: str
+    author: str
+    created_us: int
+    address: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A link that shows something without signing in.
+
+    `kind` is analytics, report or conversation, `target` the report's or conversation's id, `address` the query of the
+    page shared, `hosts` the sites that may frame it, `password` its hash.
+    """
+
+    id: int
+    organization_id: int
+    agent_ids: tuple[int, ...]
+    kind: str
+    target: int | None
+    name: str
+    author: str
+    address: str
+    hosts: tuple[str, ...]
+    password: str | None
+    created_us: int
+    expires_us: int | None = None
+    revoked_us: int | None = None
+    views: int = 0
+    viewed_us: int | None = None

@@ -16,7 +16,9 @@ from .model import (
     Feedback,
     Filter,
     Organization,
+    Report,
     Scope,
+    Share,
     User,
 )
 
@@ -38,7 +40,9 @@ class Timeline(Protocol):
     def of(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Event]]:
         """Whole timelines, each in order."""
 
-    def window(self, agent_id: int, conversation: int, *, before: int | None, after: int | None, limit: int) -> list[Event]:
+    def window(
+        self, agent_id: int, conversation: int, *, before: int | None, after: int | None, limit: int
+    ) -> list[Event]:
         """At most `limit` events of one timeline, in order, before or after the event with that row id."""
 
     def messages_between(self, agent_id: int, conversation: int, first_us: int, last_us: int) -> list[Event]:
@@ -200,6 +204,59 @@ class Rollups(Protocol):
         """Put what was written beside in place of what was stored; a sentence for each sum that differed."""
 
 
+class Reports(Protocol):
+    """Reports people froze; the organization comes first."""
+
+    def add(self, new: Report) -> Report:
+        """Keep it; its `id` is ours to give."""
+
+    def get(self, organization_id: int, id: int) -> Report | None: ...
+
+    def all(self, organization_id: int) -> list[Report]:
+        """Newest first."""
+
+    def rename(self, organization_id: int, id: int, name: str) -> None: ...
+
+    def delete(self, organization_id: int, id: int) -> None: ...
+
+
+class Shares(Protocol):
+    """Links people shared."""
+
+    def add(self, new: Share, digest: str) -> Share:
+        """Keep it under the SHA-256 of its token; its `id` is ours to give."""
+
+    def found(self, digest: str) -> Share | None:
+        """The share of this token, revoked or not."""
+
+    def all(self, organization_id: int) -> list[Share]:
+        """Newest first."""
+
+    def revoke(self, organization_id: int, id: int, now_us: int) -> int: ...
+
+    def viewed(self, id: int, now_us: int) -> None: ...
+
+
+class Settings(Protocol):
+    """What an organization sets for itself: its own row, its agents', its people and keys."""
+
+    def keep_organization(self, changed: Organization) -> None: ...
+
+    def keep_agent(self, changed: Agent) -> None: ...
+
+    def users(self, organization_id: int) -> list[User]: ...
+
+    def remove_user(self, organization_id: int, id: int) -> int:
+        """How many went; their sessions and links end with them."""
+
+    def keys(self, organization_id: int) -> list[ApiKey]: ...
+
+    def revoke_key(self, organization_id: int, id: int, now_us: int) -> int: ...
+
+    def stored(self, agent_ids: tuple[int, ...]) -> dict[str, int]:
+        """How much is kept: conversations, events, files, file_bytes."""
+
+
 class Store(Protocol):
     """One transaction: all of it happens, or nothing."""
 
@@ -214,6 +271,15 @@ class Store(Protocol):
 
     @property
     def rollups(self) -> Rollups: ...
+
+    @property
+    def reports(self) -> Reports: ...
+
+    @property
+    def shares(self) -> Shares: ...
+
+    @property
+    def settings(self) -> Settings: ...
 
 
 class Storage(Protocol):

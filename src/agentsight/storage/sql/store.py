@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 
 from .conversations import SqlConversations
+from .reports import SqlReports
 from .rollups import SqlRollups
 from .rows import Driver
+from .settings import SqlSettings
+from .shares import SqlShares
 from .tenants import SqlTenants
 from .timeline import SqlTimeline
 
@@ -30,6 +33,18 @@ class SqlStore:
     @cached_property
     def rollups(self) -> SqlRollups:
         return SqlRollups(self._driver)
+
+    @cached_property
+    def reports(self) -> SqlReports:
+        return SqlReports(self._driver)
+
+    @cached_property
+    def shares(self) -> SqlShares:
+        return SqlShares(self._driver)
+
+    @cached_property
+    def settings(self) -> SqlSettings:
+        return SqlSettings(self._driver)
 
     def hand_over(self, to: SqlStore) -> None:
         """Leave what is still to be written to the store that ends the transaction."""
