@@ -12,14 +12,16 @@ from pathlib import Path
 import typer
 
 from agentsight import __version__
-from agentsight.core.ports import Storage
+from agentsight.core import metrics
+from agentsight.core.model import Scope
+from agentsight.core.ports import Storage, Store
 from agentsight.errors import AgentSightError
 from agentsight.server.settings import Settings
 from agentsight.storage import open_storage
 from agentsight.storage.migrate import current, latest
 from agentsight.storage.migrate import migrate as bring_up_to_date
 
-from .common import AsJson, Data, Database
+from .common import AsJson, Data, Database, change, opened
 
 LOW_BYTES = 512 * 2**20
 
@@ -27,6 +29,7 @@ LOW_BYTES = 512 * 2**20
 def register(app: typer.Typer) -> None:
     app.command()(migrate)
     app.command()(doctor)
+    app.command()(rebuild)
     app.command()(version)
 
 
@@ -49,6 +52,27 @@ def migrate(as_json: AsJson = False, data: Data = None, database: Database = Non
         typer.echo(f"The schema is at {after} already.")
     else:
         typer.echo(f"The schema went from {before or 'nothing'} to {after}.")
+
+
+def rebuild(as_json: AsJson = False, data: Data = None, database: Database = None) -> None:
+    """Compute every number again from the events and say whether anything differed.
+
+    Writers wait meanwhile; a running server asks its clients to come back.
+    """
+    with opened(data, database) as (_, storage):
+        scopes = storage.read(_every_scope)
+        differed = [said for scope in scopes for said in change(storage, lambda store, of=scope: metrics.rebuild(store, of))]
+    if as_json:
+        typer.echo(json.dumps({"agents": len(scopes), "differed": differed}))
+        return
+    for said in differed[:50]:
+        typer.echo(said)
+    typer.echo(f"Rebuilt the numbers of {len(scopes)} agents; {'some differed and were put right' if differed else 'nothing differed'}.")
+
+
+def _every_scope(store: Store) -> list[Scope]:
+    owners = [owner.id for owner in store.tenants.organizations()]
+    return [Scope(owner, (agent.id,)) for owner in owners for agent in store.tenants.agents(owner)]
 
 
 @dataclass(frozen=True, slots=True)

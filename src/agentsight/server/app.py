@@ -25,7 +25,7 @@ from agentsight.storage import open_storage
 from agentsight.storage.blobs import FileBlobs
 from agentsight.storage.migrate import current, latest, migrate
 
-from . import analytics, conversations, http, ingest, pages, telemetry
+from . import analytics, conversations, http, ingest, manual, pages, telemetry
 from .settings import Settings
 from .ui.headers import SecurityHeaders
 
@@ -66,8 +66,10 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     app.add_exception_handler(Exception, http.on_crash)
     for room in (ingest, conversations, analytics, pages):
         app.include_router(room.router)
-    app.add_api_route("/healthz", healthz, methods=["GET", "HEAD"], tags=["health"], summary="The process is up")
-    app.add_api_route("/readyz", readyz, methods=["GET", "HEAD"], tags=["health"], summary="The database answers")
+    for path, answer, says in (("/healthz", healthz, "The process is up"), ("/readyz", readyz, "The database answers")):
+        app.add_api_route(path, answer, methods=["GET"], tags=["health"], summary=says)
+        app.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
+    app.add_api_route("/docs", manual.manual, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/metrics", telemetry.metrics, methods=["GET"], tags=["health"], summary="Prometheus text")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

@@ -43,6 +43,7 @@ SESSION_COOKIE = "agentsight_session"
 BODY_S = 30  # a body that takes longer is cut
 KEY_MEMORY_S, KEY_GRACE_S = 0.8, 0.2  # how long a verified key is believed; so long a revoked one may still pass
 _SLASHES = re.compile(r"//+")
+_CHAT = re.compile(r"/api/[^/]+/chat(/|$)")  # the chat backend beside us has paths without a last slash
 _HOST = re.compile(r"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
 _log = logging.getLogger("agentsight.server")
 
@@ -374,7 +375,7 @@ class Door:
         path: str = scope["path"]
         if "//" in path:
             path = _SLASHES.sub("/", path)
-        if path.startswith("/api/") and not path.endswith("/"):
+        if path.startswith("/api/") and not path.endswith("/") and not _CHAT.match(path):
             path += "/"
         request_id = self._new_id()
         scope = {**scope, "path": path, "agentsight.request_id": request_id}

@@ -33,7 +33,13 @@ class SqlRollups:
 
     # -- writing -----------------------------------------------------------------------------------------------------
     def apply(self, agent_id: int, deltas: Deltas) -> None:
-        """Kept until `settle`, so that changes committed together write the sums they share once."""
+        """Kept until `settle`, so that changes committed together write the sums they share once.
+
+        While everything is computed again it is written at once: there is no end to what would be kept.
+        """
+        if self._names["rollup"] != "rollup":
+            self._write(agent_id, deltas)
+            return
         known = self.pending.setdefault(agent_id, deltas)
         if known is not deltas:
             known.merge(deltas)
