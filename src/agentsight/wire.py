@@ -224,7 +224,7 @@ def instant(us: int) -> str:
     >>> instant(1_500_000)
     '1970-01-01T00:00:01.500000Z'
     """
-    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (_EPOCH + timedelta(microseconds=us)).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def read_conversation_id(value: Any, field: str = "conversation_id") -> str:
