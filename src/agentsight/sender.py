@@ -650,13 +650,13 @@ def sound(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidEvent: a required field breaks it.
     """
-    fields = dict(fields)
-    for _ in range(len(fields) + 1):
+    for again in range(len(fields) + 1):
         try:
             checked = wire.check(kind, fields)
         except InvalidEvent as wrong:
             if wrong.field not in fields or wire.EVENTS[kind][wrong.field].required:
                 raise
+            fields = fields if again else dict(fields)
             value = fields.pop(wrong.field)
             if wrong.field in ("metadata", "tools_used", "response"):
                 fields[wrong.field] = small(value)
@@ -664,8 +664,8 @@ def sound(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
                 fields[wrong.field] = value[:254] + "…"
             logger.warning("AgentSight cut or left out %s of a tracked %s: %s", wrong.field, kind, wrong.reason)
         else:
-            for moment in ("started_at", "ended_at"):
-                if moment in checked:
+            if kind == "action":
+                for moment in checked.keys() & {"started_at", "ended_at"}:
                     checked[moment] = wire.instant(checked[moment])
             return checked
     raise InvalidEvent(kind, "cannot be made sound")
