@@ -86,9 +86,7 @@ def facets(store: Store, visit: Visit) -> dict[str, list[str]]:
 def drill(visit: Visit, chosen: Period) -> Drill:
     """Addresses of exactly the conversations behind a number of this page."""
     first_us, until_us = chosen.bounds_us
-    kept = {
-        name: value for name, value in visit.request.query_params.multi_items() if filters.is_filter(name) and value
-    }
+    kept = {name: value for name, value in visit.params.multi_items() if filters.is_filter(name) and value}
 
     def address(name: str, by: str | None = None, row: Row | None = None) -> str:
         if by == "weekday_hour" and row is not None:

@@ -89,6 +89,18 @@ class Board:
     drill: Drill
     now_us: int
     inline_map: bool = False
+    changes: Sequence[tuple[int, str]] = ()  # when something changed, and what
+
+    @property
+    def marks(self) -> dict[int, str]:
+        """The points of a line by time at which something changed."""
+        rows = self.answers["time"].series[0].rows
+        found: dict[int, list[str]] = {}
+        for at_us, what in self.changes:
+            for place, row in enumerate(rows):
+                if row.first_us is not None and row.until_us is not None and row.first_us <= at_us < row.until_us:
+                    found.setdefault(place, []).append(what)
+        return {place: self.voice.all_of(words[:4]) for place, words in found.items()}
 
     def tile(self, name: str) -> Tile:
         series = _series(self.answers["time"], name)
@@ -112,9 +124,9 @@ class Board:
     def small(self) -> list[Tile]:
         return [self.tile(name) for name in SMALL]
 
-    def line(self, names: Sequence[str], marks: Mapping[int, str] | None = None, of: str = "time") -> Markup:
+    def line(self, names: Sequence[str]) -> Markup:
         """Metrics over time, the first with its line before."""
-        found = [_series(self.answers[of], name) for name in names]
+        found = [_series(self.answers["time"], name) for name in names]
         rows = found[0].rows
         lines = [
             charts.Series(title(self.voice, series.name), [row.value for row in series.rows], f"c{place + 1}")
@@ -135,7 +147,7 @@ class Board:
             says=lambda value: said(self.voice, unit, value),
             hrefs=[self.drill(found[0].name, self.period.step, row) for row in rows],
             partial=self.period.partial(self.now_us),
-            marks=marks,
+            marks=self.marks,
         )
 
     def heat(self, name: str) -> Markup:

@@ -63,6 +63,7 @@ def conversation(visit: Visit) -> Response:
         agent=agent,
         opened=opened,
         lines=thread.lines(visit.voice, stretch.events, opened.files, inside),
+        anchor=lambda event: f"{_filtered(visit, f'conversations/{head.id}', at=event.id)}#m{event.id}",
         escalations=agent.escalation_actions,
         payload=thread.payload,
         pictures=thread.PICTURES,
@@ -108,7 +109,7 @@ def first(visit: Visit) -> Response:
 
 
 def _tests(visit: Visit, escalations: frozenset[str]) -> dict[str, Callable[[Event], bool]]:
-    params = visit.request.query_params
+    params = visit.params
     needle = (params.get("search") or params.get("message_contains") or "").casefold()
     return {
         "error": lambda event: event.error is not None,
@@ -139,7 +140,7 @@ def _open(store: Store, visit: Visit) -> Opened:
 
 def _places(visit: Visit, head: Conversation) -> list[str]:
     """What there is to jump to."""
-    params = visit.request.query_params
+    params = visit.params
     there = {
         "error": head.error_count > 0,
         "escalation": head.is_escalated,
@@ -243,7 +244,7 @@ def _back(visit: Visit, notice: str) -> Response:
 
 def _filtered(visit: Visit, place: str, **more: object) -> str:
     """A page's address with the filter we came with, so that the way back and on is the same list."""
-    pairs = [(name, value) for name, value in visit.request.query_params.multi_items() if name not in _PLACES]
+    pairs = [(name, value) for name, value in visit.params.multi_items() if name not in _PLACES]
     return visit.root + place + query(pairs + list(more.items()))
 
 
@@ -255,7 +256,7 @@ def _id(visit: Visit) -> int:
 
 
 def _number(visit: Visit, name: str) -> int | None:
-    text = visit.request.query_params.get(name, "")
+    text = visit.params.get(name, "")
     return int(text) if text.isdecimal() and len(text) < 19 else None
 
 

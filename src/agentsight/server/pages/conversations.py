@@ -34,7 +34,7 @@ class Shown:
 @page("conversations")
 def conversations(visit: Visit) -> Response:
     where, notices = filters.asked(visit)
-    before, after = (_place(visit.request.query_params.get(name)) for name in ("before", "after"))
+    before, after = (_place(visit.params.get(name)) for name in ("before", "after"))
     shown = visit.read(lambda store: _look(store, visit, where, before, None if before else after))
     chips = filters.chips(visit)
     return visit.render(
@@ -46,7 +46,7 @@ def conversations(visit: Visit) -> Response:
         chips=chips,
         notices=notices,
         narrowed=any(chip for chip in chips),
-        seldom=[name for name in visit.request.query_params if name not in _SELDOM],
+        seldom=[name for name in visit.params if name not in _SELDOM],
         filters=filters,
         most=MOST_COUNTED,
     )

@@ -61,7 +61,7 @@ TOPICS = {
     "tokens": Topic(
         _N("Tokens and cost"),
         ("prompt_tokens", "completion_tokens"),
-        ("total_tokens", "prompt_tokens", "completion_tokens", "embedding_tokens", "cost_usd", "unpriced_tokens"),
+        ("total_tokens", "cost_usd", "prompt_tokens", "completion_tokens", "embedding_tokens", "unpriced_tokens"),
         ("model",),
     ),
     "feedback": Topic(
@@ -107,7 +107,7 @@ def details(visit: Visit) -> Response:
     found = visit.read(lambda store: _ask(store, visit, topic, chosen, split))
     answers, some, choices = found
     board = Board(visit.voice, chosen, answers, drill(visit, chosen), now_us())
-    sort = visit.request.query_params.get("sort") or topic.columns[0]
+    sort = visit.params.get("sort") or topic.columns[0]
     return visit.render(
         "details.html",
         page="analytics",
@@ -120,7 +120,7 @@ def details(visit: Visit) -> Response:
         split=split,
         sort=sort,
         board=board,
-        tiles=[board.tile(name) for name in dict.fromkeys((*topic.lines, *topic.columns))][:4],
+        tiles=[board.tile(name) for name in dict.fromkeys((*topic.columns, *topic.lines))][:4],
         rows=_rows(visit, board, topic, split, sort),
         titles=[(name, title(visit.voice, name)) for name in topic.columns],
         some=some,
@@ -137,7 +137,7 @@ def _topic(visit: Visit) -> tuple[Topic, str]:
 
 
 def _split(visit: Visit, topic: Topic) -> str:
-    asked = visit.request.query_params.get("split")
+    asked = visit.params.get("split")
     return asked if asked in topic.splits else topic.splits[0]
 
 

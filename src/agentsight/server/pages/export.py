@@ -61,7 +61,7 @@ def export(visit: Visit) -> Response:
     if what not in TOPICS:
         raise NotFound("there is no such page")
     topic = TOPICS[what]
-    split = visit.request.query_params.get("split")
+    split = visit.params.get("split")
     split = split if split in topic.splits else topic.splits[0]
     return _file(what, kind, (split, *topic.columns), _answered(visit, chosen, topic.columns, split))
 

@@ -33,19 +33,19 @@ def asked(visit: Visit) -> tuple[Filter, list[str]]:
 
 
 def parameters(visit: Visit) -> Mapping[str, list[str]]:
-    params = visit.request.query_params
+    params = visit.params
     return {name: params.getlist(name) for name in params}
 
 
 def chips(visit: Visit) -> list[Chip]:
     """The conditions in force, apart from the environment, which has its own switch."""
     found = []
-    behind = visit.request.query_params.get("counted_by")
+    behind = visit.params.get("counted_by")
     if behind:
         gone = dict.fromkeys((*COUNTED, "before", "after"))
         found.append(Chip(visit.voice.say("Behind the number"), _behind(visit), visit.here(**gone)))
     for name in wire.FILTERS:
-        value = visit.request.query_params.get(name)
+        value = visit.params.get(name)
         if value and name != "environment" and not (behind and name in COUNTED):
             without = visit.here(**{name: None, "before": None, "after": None})
             found.append(Chip(label(visit.voice, name), shown(visit.voice, name, value), without))
@@ -54,7 +54,7 @@ def chips(visit: Visit) -> list[Chip]:
 
 def _behind(visit: Visit) -> str:
     """What a number counted, and when."""
-    voice, params = visit.voice, visit.request.query_params
+    voice, params = visit.voice, visit.params
     where, _ = conversations.parse_filter_leniently(parameters(visit))
     said = [counted(voice, params["counted_by"]), params.get("counted_key") or ""]
     if where.counted_from is not None and where.counted_to is not None:

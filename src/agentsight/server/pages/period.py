@@ -67,7 +67,7 @@ class Period:
 def period(visit: Visit) -> tuple[Period, list[str]]:
     """The period and filter of this page's address, and what could not be read of it."""
     where, notices = asked(visit)
-    told = {name: (visit.request.query_params.get(name) or "").strip() for name in STATE}
+    told = {name: (visit.params.get(name) or "").strip() for name in STATE}
     tz = visit.zone.key
     if told["tz"] and told["tz"] != tz:
         notices.append(visit.voice.say("tz: there is no such time zone; {zone} is used", zone=tz))
@@ -132,7 +132,7 @@ def label(voice: Voice, period: Period, row: Row) -> str:
 
 def state(visit: Visit) -> list[tuple[str, str]]:
     """The parts of the address that say when, for links to other pages about the same time."""
-    return [(name, value) for name, value in visit.request.query_params.multi_items() if name in STATE]
+    return [(name, value) for name, value in visit.params.multi_items() if name in STATE]
 
 
 __all__ = ["PRESETS", "STEPS", "Period", "label", "parameters", "period", "state"]

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, QueryParams
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -34,7 +34,7 @@ from agentsight.errors import Forbidden, NotFound, Refused
 
 from ..http import SESSION_COOKIE, now_us
 from ..ui.assets import asset_url
-from ..ui.charts import bar
+from ..ui.charts import bar, html
 from ..ui.icons import icon
 from ..ui.markdown import markdown
 from ..ui.text import initials, visible
@@ -75,6 +75,7 @@ SECTIONS: dict[str, dict[str, str]] = {}
 """Pages below a page of the navigation: page -> address -> name; each room enters its own."""
 
 _env.globals.update(bar=bar, icon=icon, asset=asset_url, languages=LANGUAGES, navigation=NAVIGATION, sections=SECTIONS)
+_env.filters.update(href=lambda address: html(' href="{address}"', address=address) if address else "")
 _env.filters.update(visible=visible, initials=initials, markdown=markdown)
 
 
@@ -101,6 +102,11 @@ class Visitor:
         future: Future[T] = self.storage.write(change)
         return future.result(timeout=30)
 
+    @property
+    def params(self) -> QueryParams:
+        """What the page is asked to show."""
+        return self.request.query_params
+
     # -- how they like it
     @cached_property
     def voice(self) -> Voice:
@@ -109,7 +115,7 @@ class Visitor:
 
     @property
     def zone(self) -> ZoneInfo:
-        return zone_named(self.request.query_params.get("tz"), "UTC")
+        return zone_named(self.params.get("tz"), "UTC")
 
     @property
     def theme(self) -> str:
@@ -183,7 +189,7 @@ class Visit(Visitor):
 
     @property
     def zone(self) -> ZoneInfo:
-        return zone_named(self.request.query_params.get("tz"), self.organization.timezone)
+        return zone_named(self.params.get("tz"), self.organization.timezone)
 
     @cached_property
     def brand(self) -> Brand:
@@ -209,7 +215,7 @@ class Visit(Visitor):
 
     @property
     def environment(self) -> str:
-        asked = (self.request.query_params.get("environment") or self.request.query_params.get("env") or "").lower()
+        asked = (self.params.get("environment") or self.params.get("env") or "").lower()
         return "development" if asked in ("development", "dev") else "production"
 
     def agent_of(self, agent_id: int) -> Agent:
@@ -218,7 +224,7 @@ class Visit(Visitor):
     @property
     def query_string(self) -> str:
         """The filter in force, for addresses that keep it."""
-        return query(pair for pair in self.request.query_params.multi_items() if pair[0] not in ("before", "after"))
+        return query(pair for pair in self.params.multi_items() if pair[0] not in ("before", "after"))
 
     @property
     def root(self) -> str:

@@ -68,22 +68,18 @@ def timeseries(
     top, ticks = scale(max((value or 0 for line in series for value in line.values), default=0))
     grid = [_rule(_HEIGHT - _HEIGHT * tick / top) for tick in ticks[1:]]
     lines = [_line(line, top, partial and not line.before) for line in reversed(series)]
-    flags = [
-        html('<i class="flag" data-tip="{said}" data-at="{at}"></i>', said=said, at=at)
-        for at, said in (marks or {}).items()
-    ]
+    grid += [_mark(at, len(labels), said) for at, said in (marks or {}).items()]
     shown = _spread(len(labels))
     return html(
         '<div class="ts" tabindex="0" role="img" aria-label="{caption}. {hint}">'
         '<div class="ts-y" aria-hidden="true">{ticks}</div>'
         '<div class="ts-p"><svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true">{marks}</svg>'
-        '{flags}<i class="cross" hidden></i></div>'
+        '<i class="cross" hidden></i></div>'
         '<div class="ts-x" aria-hidden="true">{labels}</div></div>{table}',
         caption=caption,
         hint=voice.say("The arrow keys read the values."),
         ticks=Markup("").join(html("<span>{tick}</span>", tick=says(tick)) for tick in reversed(ticks)),
         marks=Markup("").join([*grid, *lines]),
-        flags=Markup("").join(flags),
         labels=Markup("").join(html("<span>{label}</span>", label=labels[place]) for place in shown),
         table=_table(voice, caption, labels, series, says, hrefs),
     )
@@ -103,6 +99,17 @@ def scale(most: float, steps: int = 4) -> tuple[float, list[float]]:
         step = float(math.ceil(step))
     count = math.ceil(most / step - 1e-9)
     return step * count, [step * place for place in range(count + 1)]
+
+
+def _mark(at: int, count: int, said: str) -> Markup:
+    """An upright line where something changed."""
+    x = f"{round(at * _WIDTH / max(1, count - 1), 1):g}"
+    return html(
+        '<g class="mark-at" data-tip="{said}"><line class="wide" x1="{x}" x2="{x}" y1="0" y2="100"/>'
+        '<line x1="{x}" x2="{x}" y1="0" y2="100"/></g>',
+        x=x,
+        said=said,
+    )
 
 
 def _rule(y: float) -> Markup:
@@ -167,7 +174,8 @@ def _table(
     ]
     rows = []
     for place, label in enumerate(labels):
-        name = html('<a href="{href}">{label}</a>', href=hrefs[place], label=label) if hrefs else escape(label)
+        leads = hrefs[place] if hrefs else ""
+        name = html('<a href="{href}">{label}</a>', href=leads, label=label) if leads else escape(label)
         cells = [_cell(line, place, says) for line in series]
         rows.append(html('<tr><th scope="row">{name}</th>{cells}</tr>', name=name, cells=Markup("").join(cells)))
     return html(
@@ -305,9 +313,8 @@ def worldmap(voice: Voice, caption: str, unit: str, parts: Sequence[Part], inlin
             else ""
         )
         place = html(
-            '<a href="{href}" data-tip="{name}|{value}|{unit}" aria-label="{name}: {value}" tabindex="-1">'
-            "{drawn}{dot}</a>",
-            href=part.href,
+            '<a{href} data-tip="{name}|{value}|{unit}" aria-label="{name}: {value}" tabindex="-1">{drawn}{dot}</a>',
+            href=html(' href="{href}"', href=part.href) if part.href else "",
             name=part.name,
             value=voice.number(part.value),
             unit=unit,
