@@ -175,7 +175,7 @@ async def conversation_delete(request: Request, user_id: str, number: str, user:
 
 @router.get("/conversations/{number}/messages")
 async def messages(request: Request, user_id: str, number: str, user: Owner) -> Response:
-    """A conversation's messages, newest first; answers carry their HTML, questions their latest run."""
+    """A conversation's messages, newest first; answers carry their HTML, questions their run."""
     chat, wanted = chat_of(request), _conversation_number(number)
     before, limit = query_number(request, "before", None, 1, MAX_ID), query_number(request, "limit", 50, 1, 200)
 

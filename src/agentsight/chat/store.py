@@ -249,12 +249,12 @@ class Store:
             return int(getattr(s.execute(gone), "rowcount", 0))
 
     def messages(self, user_id: str, conversation_id: int, before: int | None, limit: int) -> dict[str, Any]:
-        """A page of messages, newest first, each question with its latest run."""
+        """A page of messages, newest first, each question with its run."""
         query = select(Message).where(Message.conversation_id == conversation_id, ~Message.superseded)
         with self.db.read() as s:
             _owned(s, user_id, conversation_id)
             page = _page(s, query, Message.id, before, limit, _message)
-            runs = _latest_runs(s, [item["id"] for item in page["items"] if item["role"] == "user"])
+            runs = _telling_runs(s, [item["id"] for item in page["items"] if item["role"] == "user"])
             for item in page["items"]:
                 if item["role"] == "user":
                     item["run"] = runs.get(item["id"])
@@ -469,8 +469,15 @@ def _view(s: Session, run: Run) -> dict[str, Any]:
     return _run_view(run, text or "", _calls(s, [run.id])[run.id])
 
 
-def _latest_runs(s: Session, question_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    query = select(Run).where(Run.user_message_id.in_(question_ids)).order_by(Run.started_us)
+def _telling_runs(s: Session, question_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The run of each question: the one whose answer stands, else the latest."""
+    answer = aliased(Message)
+    query = (
+        select(Run)
+        .outerjoin(answer, and_(Run.message_id == answer.id, ~answer.superseded))
+        .where(Run.user_message_id.in_(question_ids))
+        .order_by(answer.id.nulls_first(), Run.started_us)
+    )
     runs = {run.user_message_id: run for run in s.scalars(query)}
     calls = _calls(s, [run.id for run in runs.values()])
     keep = ("run_id", "status", "error", "usage", "tool_calls", "message_id")
