@@ -5,7 +5,8 @@
 
 Measured, alternating, each the median of several rounds:
 
-* ceiling   a bare SQLite writer: prepared tuples, 1,000 rows a transaction, WAL, synchronous=FULL, an FTS5 unicode61 index
+* ceiling   a bare SQLite writer of the same facts, nothing checked or answered: 1,000 events a transaction, WAL,
+            synchronous=FULL, the same indexes, sums, an FTS5 unicode61 index
 * batch     POST /api/batch/ with 100 events a request, counted when the answer is there, which is after the commit
 * single    POST /api/batch/ with one event a request, 16 connections
 * group     32 clients with one event each: our writer that commits together, against a commit a request on the same schema
@@ -102,18 +103,25 @@ def _bare(path: Path) -> Any:
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "temp_store = MEMORY"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     connection.executescript(
-        "CREATE TABLE IF NOT EXISTS head (id INTEGER PRIMARY KEY, key TEXT UNIQUE, last_us INTEGER, count INTEGER);"
-        "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, event_id TEXT UNIQUE, head INTEGER, occurred TEXT,"
-        " kind TEXT, sender TEXT, content TEXT, metadata TEXT);"
-        "CREATE INDEX IF NOT EXISTS timeline ON row (head, occurred);"
-        "CREATE TABLE IF NOT EXISTS sums (hour TEXT, kind TEXT, count INTEGER, PRIMARY KEY (hour, kind)) WITHOUT ROWID;"
-        "CREATE VIRTUAL TABLE IF NOT EXISTS said USING fts5(content, content='row', content_rowid='id', tokenize='unicode61');"
+        "CREATE TABLE head (id INTEGER PRIMARY KEY, agent INTEGER, key TEXT, customer TEXT, started TEXT, last TEXT,"
+        " device TEXT, source TEXT, language TEXT, count INTEGER);"
+        "CREATE UNIQUE INDEX head_key ON head (agent, key);"
+        "CREATE INDEX head_newest ON head (agent, started, id);"
+        "CREATE INDEX head_customer ON head (agent, customer);"
+        "CREATE TABLE row (id INTEGER PRIMARY KEY, agent INTEGER, event_id TEXT, head INTEGER, occurred TEXT, seq INTEGER,"
+        " kind TEXT, sender TEXT, content TEXT, name TEXT, duration_ms REAL, metadata TEXT);"
+        "CREATE UNIQUE INDEX row_once ON row (agent, event_id);"
+        "CREATE INDEX row_timeline ON row (head, occurred, seq);"
+        "CREATE INDEX row_action ON row (agent, name, head) WHERE kind = 'action';"
+        "CREATE TABLE sums (agent INTEGER, hour TEXT, dimension TEXT, key TEXT, count INTEGER,"
+        " PRIMARY KEY (agent, hour, dimension, key)) WITHOUT ROWID;"
+        "CREATE VIRTUAL TABLE said USING fts5(content, content='row', content_rowid='id', tokenize='unicode61');"
     )
     return connection
 
 
 def ceiling(count: int, together: int, seed: int) -> float:
-    """Events a second of a bare writer: heads, rows, an index, sums and full text in one transaction per `together`."""
+    """Events a second of a bare writer of the same facts: heads, rows, their indexes, sums and full text; nothing checked."""
     made = list(events(count, seed))
     with tempfile.TemporaryDirectory() as folder:
         connection = _bare(Path(folder) / "bare.db")
@@ -125,26 +133,32 @@ def ceiling(count: int, together: int, seed: int) -> float:
     return count / spent
 
 
+_HEAD = (
+    "INSERT INTO head (agent, key, customer, started, last, device, source, language, count) VALUES (1, ?, ?, ?, ?, ?, ?, ?, 1) "
+    "ON CONFLICT (agent, key) DO UPDATE SET count = count + 1, last = excluded.last RETURNING id"
+)
+_ROW = "INSERT INTO row VALUES (NULL, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_SUM = "INSERT INTO sums VALUES (1, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
+
+
 def _bare_write(connection: Any, made: list[dict[str, Any]]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     first = connection.execute("SELECT coalesce(max(id), 0) FROM row").fetchone()[0]
     heads: dict[str, int] = {}
-    sums: dict[tuple[str, str], int] = {}
+    sums: dict[tuple[str, str, str], int] = {}
     rows = []
     for event in made:
-        key = event["conversation_id"]
+        key, at = event["conversation_id"], event["occurred_at"]
+        facets = [event.get(name) for name in ("device", "source", "language")]
         if key not in heads:
-            sql = "INSERT INTO head (key, count) VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET count = count + 1 RETURNING id"
-            heads[key] = connection.execute(sql, (key,)).fetchone()[0]
-        slot = (event["occurred_at"][:13], event["kind"])
-        sums[slot] = sums.get(slot, 0) + 1
-        content = event.get("content")
-        rows.append((event["id"], heads[key], event["occurred_at"], event["kind"], event.get("sender"), content, "{}"))
-    sql = "INSERT INTO row (event_id, head, occurred, kind, sender, content, metadata) VALUES (?, ?, ?, ?, ?, ?, ?)"
-    connection.executemany(sql + " ON CONFLICT DO NOTHING", rows)
+            heads[key] = connection.execute(_HEAD, (key, event.get("customer_id"), at, at, *facets)).fetchone()[0]
+        for slot in ((at[:13], "kind", event["kind"]), *((at[:13], "facet", facet) for facet in facets if facet)):
+            sums[slot] = sums.get(slot, 0) + 1
+        rest = (event.get("sender"), event.get("content"), event.get("action_name"), event.get("duration_ms"))
+        rows.append((event["id"], heads[key], at, event["seq"], event["kind"], *rest, json.dumps(event["metadata"])))
+    connection.executemany(_ROW, rows)
     connection.execute("INSERT INTO said (rowid, content) SELECT id, content FROM row WHERE id > ?", (first,))
-    sql = "INSERT INTO sums VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
-    connection.executemany(sql, [(*slot, number) for slot, number in sums.items()])
+    connection.executemany(_SUM, [(*slot, number) for slot, number in sums.items()])
     connection.execute("COMMIT")
 
 
