@@ -1,8 +1,9 @@
 """What tracking costs, beside its peers, in one run: `python benchmarks/sdk.py`.
 
 Each contender runs in a process of its own against a loopback server that answers at once, rounds alternating.
-Peers are installed once, by package name, under the user's cache folder. Prints medians, and whether targets hold: T7 (a tracked event costs at most 4 times the floor, 0.3 times AgentSight 0.0.44, 0.2 times an OpenTelemetry span,
-0.05 times a Langfuse event) and T8 (at most one request per 100 events, sending costs at most 0.05 times 0.0.44's).
+Peers are installed once, by package name, under the user's cache folder. Prints medians, and whether targets hold:
+T7, a tracked event costs at most 4 times the floor, 0.3 times AgentSight 0.0.44, 0.2 times an OpenTelemetry span and
+0.05 times a Langfuse event; T8, at most one request per 100 events, and sending costs at most 0.05 times 0.0.44's.
 """
 
 from __future__ import annotations

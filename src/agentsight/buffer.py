@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import date, datetime
 from datetime import time as clock_time
@@ -264,12 +263,10 @@ class Buffer:
             self.count += 1
             self.bytes += size
 
-    def release(self, items: Iterable[Item]) -> None:
-        """Their place is free again."""
-        with self.lock:
-            for item in items:
-                self.count -= 1
-                self.bytes -= item.size
+    def release(self, item: Item) -> None:
+        """Its place is free again; the caller holds the lock."""
+        self.count -= 1
+        self.bytes -= item.size
 
     def drop(self, reason: str, how_many: int = 1) -> None:
         """Count what is lost, by reason."""

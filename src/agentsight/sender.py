@@ -289,7 +289,8 @@ class Sender:
                 batch.append(parcel)
             item.fields = None
             if not item.parcels:
-                self._settle(item)
+                with self._wake:
+                    self._settle(item)
         return batch
 
     def _parcels(self, item: Item) -> list[Parcel]:
@@ -421,25 +422,25 @@ class Sender:
         if kept and spool is not None:
             with self._disk:
                 self._guarded(lambda: spool.done(kept))
-        for parcel in parcels:
-            left = parcel.item.parcels or []
-            left.remove(parcel)
-            if not left:
-                self._settle(parcel.item)
+        with self._wake:
+            for parcel in parcels:
+                left = parcel.item.parcels or []
+                left.remove(parcel)
+                if not left:
+                    self._settle(parcel.item)
 
     def _settle(self, item: Item) -> None:
-        with self._wake:
-            if self._outbox and self._outbox[0] is item:
-                self._outbox.popleft()
-            elif item in self._outbox:
-                self._outbox.remove(item)
-            item.queued = False
-            ticket = getattr(item, "ticket", None)
-            if ticket is not None:
-                ticket.left -= 1
-                if ticket.left <= 0:
-                    self._finish(ticket)
-        self._buffer.release([item])
+        if self._outbox and self._outbox[0] is item:
+            self._outbox.popleft()
+        elif item in self._outbox:
+            self._outbox.remove(item)
+        item.queued = False
+        self._buffer.release(item)
+        ticket = getattr(item, "ticket", None)
+        if ticket is not None:
+            ticket.left -= 1
+            if ticket.left <= 0:
+                self._finish(ticket)
 
     def _finish(self, ticket: Ticket) -> None:
         if ticket in self._waiting:

@@ -322,10 +322,14 @@ def test_metadata_of_any_kind_is_kept_as_it_was_when_tracked(tracker, recorder):
                 "odd": Odd(), 7: {1}, "big": 2**70, "bytes": b"x", "surrogate": "\ud83d", "list": [1]}  # fmt: skip
     tracker.track_human_message("hi", metadata=metadata)
     metadata["list"].append(2)
+    plain = {"step": 1}
+    tracker.track_human_message("plain", metadata=plain)
+    plain["step"] = 2
     tracker.track_action("act", tools_used={"o": Odd()}, response=Odd(), started_at="sometime", ended_at=Odd(),
                          duration_ms=-1)  # fmt: skip
     assert tracker.send_tracked_data()["summary"]["errors"] == 0
-    message, action = recorder.events
+    message, flat, action = recorder.events
+    assert flat["metadata"] == {"step": 1}
     assert message["metadata"] == {
         "when": "2026-01-02T00:00:00+00:00", "plan": "pro", "nan": "NaN", "cycle": {"name": "loop", "self": "<cycle>"},
         "odd": "<unprintable Odd>", "7": [1], "big": str(2**70), "bytes": "b'x'", "surrogate": "\ufffd", "list": [1],

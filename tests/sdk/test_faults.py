@@ -355,3 +355,31 @@ def test_tracking_stays_quick_while_the_server_hangs(tracker, recorder):
         took.sort()
         assert took[int(len(took) * 0.99)] < 0.001
     tracker._delivery._closed = True
+
+
+def test_where_threads_are_frozen_between_requests_sending_needs_none(tracker, recorder, environment):
+    environment.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+    recorder.faults = [(503, {"detail": "busy"})]
+    two(tracker)
+    assert tracker.send_tracked_data()["summary"]["errors"] == 0
+    assert tracker._delivery._thread is None
+
+
+def test_initializing_on_an_event_loop_does_not_block_it_and_survives_a_fault(tracker, recorder, monkeypatch):
+    monkeypatch.setattr("agentsight.transport.random.uniform", lambda low, high: 0)
+    recorder.faults = [slow, *[(500, {"detail": "broken"})] * 3]
+
+    async def main():
+        started = time.perf_counter()
+        tracker.initialize_conversation("first", environment="production")
+        return time.perf_counter() - started
+
+    assert asyncio.run(main()) < 0.1
+    while len(recorder.requests) < 1:
+        time.sleep(0.01)
+    assert [request.path for request in recorder.requests] == ["/api/conversations/"]
+    time.sleep(0.5)
+    asyncio.run(main())
+    recorder.wait(1)
+    (event,) = recorder.events
+    assert (event["kind"], event["conversation_id"], event["is_used"]) == ("conversation", "first", False)

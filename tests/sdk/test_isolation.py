@@ -205,6 +205,7 @@ for child in range(30):
         tracker.get_or_create_conversation(f"child{child}")
         tracker.track_human_message(f"child {child}")
         result = tracker.send_tracked_data()
+        tracker.flush()
         os._exit(0 if result["summary"]["errors"] == 0 and len(result["items"]) == 2 else 1)
     children.append(pid)
 codes = [os.waitpid(pid, 0)[1] for pid in children]
