@@ -22,6 +22,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import statistics
 import subprocess
@@ -36,10 +37,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-WORDS = (
-    "order parcel refund password invoice table booking delivery where when please thank you the a my is it not "
-    "yesterday tomorrow broken address change cancel subscription help kitchen lamp number status carrier"
-).split()
+WORDS = re.findall(
+    r"\w+",
+    """order parcel refund password invoice table booking delivery where when please thank you the a my is it not
+    yesterday tomorrow broken address change cancel subscription help kitchen lamp number status carrier""",
+)
 
 
 # -- events ----------------------------------------------------------------------------------------------------------
@@ -306,7 +308,11 @@ def report(
         ("server CPU per stored event", f"{middle(cpu):.1f} us", ""),
         ("POST single event, 16 connections", f"{rates:,.0f} events/s, p99 {waits * 1e3:.1f} ms", "T2's own side"),
         ("a commit a request, 32 clients", f"{middle([r for r, _ in alone]):,.0f} events/s", ""),
-        ("commits together, 32 clients", f"{middle([r for r, _ in grouped]):,.0f} events/s", f"T5 {gain:.1f} x (>= 2.5)"),
+        (
+            "commits together, 32 clients",
+            f"{middle([r for r, _ in grouped]):,.0f} events/s",
+            f"T5 {gain:.1f} x (>= 2.5)",
+        ),
         ("its p99", f"{middle([p for _, p in grouped]) * 1e3:.1f} ms", f"T5 {calm:.2f} x (<= 0.50)"),
         ("server memory, idle and after", f"{memory[0]:.0f} and {memory[1]:.0f} MiB", ""),
     ]

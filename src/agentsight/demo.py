@@ -5,7 +5,6 @@ Each day's conversations come from a generator seeded with its date, so that a l
 
 from __future__ import annotations
 
-import base64
 import struct
 import zlib
 from collections.abc import Iterator
@@ -56,7 +55,7 @@ _SCENES: dict[str, list[tuple[str, str, str, dict[str, Any], str, str, str, str]
             "search_knowledge_base",
             {"query": "password reset e-mail missing"},
             '[{{"article": "Password e-mails", "score": 0.92}}]',
-            "Please check your spam folder first. If it is not there:\n\n- open `Settings > Security`\n- choose *Send code by text*",
+            "Please check your spam folder. If it is not there:\n\n- open `Settings > Security`\n- choose *Send code by text*",
             "The code came, thanks!",
             "Great! You can set the new password right away.",
         ),
@@ -164,7 +163,12 @@ def fill(storage: Storage, files: Path, now_us: int) -> int:
 
 
 def _add_day(store: Store, agent: Agent, day: date, now_us: int, blobs: Blobs) -> int:
-    drafts = [draft for conversation in _conversations(day, blobs) if conversation[-1].occurred_us < now_us for draft in conversation]
+    drafts = [
+        draft
+        for conversation in _conversations(day, blobs)
+        if conversation[-1].occurred_us < now_us
+        for draft in conversation
+    ]
     return sum(verdict.verdict == "accepted" for verdict in ingest.accept(store, agent, drafts, now_us))
 
 
@@ -210,11 +214,15 @@ def _conversation(dice: Random, key: str, start_us: int, blobs: Blobs) -> Iterat
     yield _tokens(dice, clock)
     clock.wait(8, 70)
     if dice.random() < 0.35:
-        yield clock.draft("button", button_event="next_step", label=dice.choice(("Yes", "No", "Talk to a person")), value="step")
+        yield clock.draft(
+            "button", button_event="next_step", label=dice.choice(("Yes", "No", "Talk to a person")), value="step"
+        )
         clock.wait(3, 10)
     yield clock.draft("message", sender="end_user", content=more)
     if dice.random() < 0.07:
-        yield from _tool(dice, clock, dice.choice(("open_ticket", "fallback_to_human")), {"order": order}, '{"ticket": 911}')
+        yield from _tool(
+            dice, clock, dice.choice(("open_ticket", "fallback_to_human")), {"order": order}, '{"ticket": 911}'
+        )
         last = "I opened a ticket with everything you told me; a colleague will answer within one working day."
     if dice.random() < 0.04:
         return
@@ -283,8 +291,12 @@ def _picture(dice: Random, blobs: Blobs) -> dict[str, Any]:
     """A small made-up photograph: a coloured PNG."""
     width, height, colour = 64, 48, bytes(dice.randrange(60, 220) for _ in range(3))
     raw = b"".join(b"\x00" + colour * width for _ in range(height))
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(raw)),
+        (b"IEND", b""),
+    )
     data = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
-    return attachments.kept(blobs, {"data": base64.b64encode(data).decode(), "filename": "damaged-box.png", "mime_type": "image/png"})["files"][0]  # type: ignore[no-any-return]
+    return attachments.keep(blobs, data, "damaged-box.png", "image/png")

@@ -21,7 +21,19 @@ from agentsight.errors import InvalidEvent
 from agentsight.server.settings import Settings
 from agentsight.storage.blobs import FileBlobs
 
-from .common import AgentName, Data, Database, OrganizationName, Refusal, change, find_agent, make_agent, now_us, opened, say
+from .common import (
+    AgentName,
+    Data,
+    Database,
+    OrganizationName,
+    Refusal,
+    change,
+    find_agent,
+    make_agent,
+    now_us,
+    opened,
+    say,
+)
 
 TOGETHER = 50  # conversations of one transaction
 
@@ -50,7 +62,9 @@ def import_(
     file: Annotated[Path, typer.Argument(help="One conversation a line, as JSON; - reads stdin")],
     agent: AgentName,
     organization: OrganizationName = tenancy.DEFAULT_ORGANIZATION,
-    format: Annotated[Format, typer.Option(help="agentsight: what export wrote; messages: role and content")] = Format.auto,
+    format: Annotated[
+        Format, typer.Option(help="agentsight: what export wrote; messages: role and content")
+    ] = Format.auto,
     environment: Annotated[
         Environment, typer.Option(help="Where conversations go that do not say")
     ] = Environment.production,

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -61,13 +62,15 @@ def rebuild(as_json: AsJson = False, data: Data = None, database: Database = Non
     """
     with opened(data, database) as (_, storage):
         scopes = storage.read(_every_scope)
-        differed = [said for scope in scopes for said in change(storage, lambda store, of=scope: metrics.rebuild(store, of))]
+        differed = [said for scope in scopes for said in change(storage, partial(metrics.rebuild, scope=scope))]
     if as_json:
         typer.echo(json.dumps({"agents": len(scopes), "differed": differed}))
         return
     for said in differed[:50]:
         typer.echo(said)
-    typer.echo(f"Rebuilt the numbers of {len(scopes)} agents; {'some differed and were put right' if differed else 'nothing differed'}.")
+    typer.echo(
+        f"Rebuilt the numbers of {len(scopes)} agents; {'some differed and were put right' if differed else 'nothing differed'}."
+    )
 
 
 def _every_scope(store: Store) -> list[Scope]:
@@ -123,7 +126,9 @@ def _examine(settings: Settings) -> Iterator[Finding]:
 
 def _folder(data: Path) -> Finding:
     if not data.exists():
-        return Finding("data folder", f"{data} is not there yet", "run agentsight serve once, or name another with --data")
+        return Finding(
+            "data folder", f"{data} is not there yet", "run agentsight serve once, or name another with --data"
+        )
     if not os.access(data, os.W_OK):
         return Finding("data folder", f"{data} cannot be written", "give the server's user write access to it")
     return Finding("data folder", str(data))
@@ -133,7 +138,9 @@ def _space(data: Path) -> Finding:
     there = next(folder for folder in (data, *data.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     said = f"{free / 2**30:.1f} GiB free"
-    return Finding("disk", said, "free some space: below 0.5 GiB writes may soon be refused" if free < LOW_BYTES else "")
+    return Finding(
+        "disk", said, "free some space: below 0.5 GiB writes may soon be refused" if free < LOW_BYTES else ""
+    )
 
 
 def _secret(path: Path) -> Finding:

@@ -23,7 +23,9 @@ from .users import link
 KEEP_ALIVE_S = 75  # longer than any client's sending interval, so that a pooled connection is not cut under a request
 DRAIN_S = 8
 BACKLOG = 2_048
-SWITCH_S = 0.0005  # SQLite gives the interpreter away at every statement; the default 5 ms to get it back starve the writer
+SWITCH_S = (
+    0.0005  # SQLite gives the interpreter away at every statement; the default 5 ms to get it back starve the writer
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -65,7 +67,9 @@ def _run(settings: Settings, prepare: object = None, fill: bool = False) -> None
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     settings = Settings.of(settings.data, settings.database_url, settings.host, port)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
     app = open_app(settings)
     lines: list[str] = []
     if fill:

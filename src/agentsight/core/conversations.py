@@ -261,7 +261,13 @@ def _changed(store: Store, before: Conversation, after: Conversation) -> Convers
 
 
 def add_feedback(
-    store: Store, agent: Agent, conversation: Conversation, fields: Mapping[str, Any], event_id: str, now_us: int, source: str
+    store: Store,
+    agent: Agent,
+    conversation: Conversation,
+    fields: Mapping[str, Any],
+    event_id: str,
+    now_us: int,
+    source: str,
 ) -> Feedback:
     """Store one feedback on a live conversation; the same `event_id` again gives the first row.
 

@@ -140,7 +140,9 @@ class _Messages:
         self._answers = {
             message["tool_call_id"]: place
             for place, message in enumerate(messages)
-            if isinstance(message, dict) and message.get("role") == "tool" and isinstance(message.get("tool_call_id"), str)
+            if isinstance(message, dict)
+            and message.get("role") == "tool"
+            and isinstance(message.get("tool_call_id"), str)
         }
 
     def drafts(self) -> Iterator[Draft | InvalidEvent]:
@@ -158,7 +160,9 @@ class _Messages:
             elif role not in ("system", "developer"):
                 yield InvalidEvent("role", f"of message {place} must be user, assistant, tool or system")
 
-    def _said(self, place: int, message: Mapping[str, Any], sender: str, called: set[str]) -> Iterator[Draft | InvalidEvent]:
+    def _said(
+        self, place: int, message: Mapping[str, Any], sender: str, called: set[str]
+    ) -> Iterator[Draft | InvalidEvent]:
         text = _text(message.get("content"))
         if text.strip():
             fields = {"sender": sender, "content": text, "metadata": message.get("metadata")}
@@ -198,7 +202,9 @@ class _Messages:
             sound = wire.check(kind, fields)
         except InvalidEvent as wrong:
             return InvalidEvent(wrong.field, f"{wrong.reason} (message {place})")
-        return Draft(_derived(kind, self._key, place, told), kind, self._key, occurred_us, max(place, 0) * 64 + seq, sound)
+        return Draft(
+            _derived(kind, self._key, place, told), kind, self._key, occurred_us, max(place, 0) * 64 + seq, sound
+        )
 
 
 def _derived(kind: str, key: str, place: int, told: Any) -> str:
@@ -295,9 +301,7 @@ def write_line(transcript: Transcript, blobs: Blobs) -> bytes:
     files: dict[int, list[dict[str, Any]]] = {}
     for file in transcript.attachments:
         data = base64.b64encode(blobs.get(file.sha256)).decode()
-        files.setdefault(file.event, []).append(
-            {"filename": file.filename, "mime_type": file.mime_type, "data": data}
-        )
+        files.setdefault(file.event, []).append({"filename": file.filename, "mime_type": file.mime_type, "data": data})
     by_row = {event.id: event.event_id for event in transcript.events}
     items = [item for event in transcript.events for item in _items(event, files.get(event.id, []), by_row)]
     items += [_feedback_item(given) for given in transcript.feedbacks]
@@ -322,7 +326,12 @@ def _items(event: Event, files: list[dict[str, Any]], by_row: Mapping[int, str])
             body[name] = value
     if event.kind in _COLUMN_FIELDS and event.name is not None:
         body[_COLUMN_FIELDS[event.kind]] = event.name
-    told = {"sender": event.sender, "content": event.content, "duration_ms": event.duration_ms, "error_msg": event.error}
+    told = {
+        "sender": event.sender,
+        "content": event.content,
+        "duration_ms": event.duration_ms,
+        "error_msg": event.error,
+    }
     body |= {name: value for name, value in told.items() if value is not None}
     envelope = {"kind": event.kind, "occurred_at": instant(event.occurred_us), "seq": event.seq}
     if event.kind != "attachment":

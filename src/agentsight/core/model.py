@@ -86,8 +86,8 @@ class Conversation:
     """One thread, as the list shows it. Never changed in place (`but` gives a changed one); frozen would cost ingest dear.
 
     `is_opened`: its first word to us was that it had been opened, not used. `ended_us` is its last event, None before one.
-    `open_since_us` is the first customer message nobody has answered yet, `last_message` the place (time, seq) of the last message.
-    `described` are the places of the earliest and latest `conversation` event; `overrides` what people set by hand, which wins.
+    `open_since_us` is the first customer message nobody has answered yet, `last_message_*` the place of the last message.
+    `described_us` is the latest `conversation` event; `overrides` is what people set by hand, which wins.
     """
 
     id: int
@@ -134,7 +134,10 @@ _values_of = attrgetter(*(field.name for field in fields(Conversation)))
 
 @dataclass(slots=True)
 class Event:
-    """One stored event, never changed in place. `name` is an action's or button's name, a token usage's model; `detail` the rest of its fields."""
+    """One stored event, never changed in place.
+
+    `name` is an action's or button's name, a token usage's model; `detail` the rest of its fields.
+    """
 
     id: int
     agent_id: int
@@ -284,3 +287,15 @@ class Share:
     revoked_us: int | None = None
     views: int = 0
     viewed_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One value of a metadata key that tells how an agent was made, and when conversations had it."""
+
+    agent_id: int
+    key: str
+    value: str
+    first_us: int
+    last_us: int
+    conversations: int

@@ -20,6 +20,7 @@ from .model import (
     Scope,
     Share,
     User,
+    Version,
 )
 
 T = TypeVar("T")
@@ -257,6 +258,13 @@ class Settings(Protocol):
         """How much is kept: conversations, events, files, file_bytes."""
 
 
+class History(Protocol):
+    """What conversations say about the agent that held them."""
+
+    def versions(self, agent_id: int, production: bool, keys: Sequence[str]) -> list[Version]:
+        """Every value of these top-level metadata keys."""
+
+
 class Store(Protocol):
     """One transaction: all of it happens, or nothing."""
 
@@ -280,6 +288,9 @@ class Store(Protocol):
 
     @property
     def settings(self) -> Settings: ...
+
+    @property
+    def history(self) -> History: ...
 
 
 class Storage(Protocol):

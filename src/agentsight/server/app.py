@@ -18,14 +18,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from agentsight import __version__, wire
+from agentsight import __version__
 from agentsight.core.ports import Storage
 from agentsight.errors import AgentSightError, ServerFailed
 from agentsight.storage import open_storage
 from agentsight.storage.blobs import FileBlobs
 from agentsight.storage.migrate import current, latest, migrate
 
-from . import analytics, conversations, http, ingest, manual, pages, telemetry
+from . import analytics, conversations, described, http, ingest, manual, pages, telemetry
 from .settings import Settings
 from .ui.headers import SecurityHeaders
 
@@ -78,7 +78,9 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
 def wrapped(app: FastAPI) -> ASGIApp:
     """`app` behind the layers that see every request first and every answer last."""
     numbers = itertools.count()
-    return http.Door(SecurityHeaders(http.Express(app, "/api/batch/", ingest.batch)), lambda: f"{_STARTED}-{next(numbers):x}")
+    return http.Door(
+        SecurityHeaders(http.Express(app, "/api/batch/", ingest.batch)), lambda: f"{_STARTED}-{next(numbers):x}"
+    )
 
 
 async def healthz(request: Request) -> Response:
@@ -97,34 +99,14 @@ async def readyz(request: Request) -> Response:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        schema["paths"]["/api/batch/"] = {"post": _BATCH_DOC}
+        schema["paths"]["/api/batch/"] = {"post": {**_BATCH, **described.BATCH}}
         app.openapi_schema = orjson.loads(orjson.dumps(schema))
     document: dict[str, Any] = app.openapi_schema or {}
     return document
 
 
-_BATCH_DOC = {
+_BATCH = {
     "tags": ["ingest"],
     "summary": "Store a batch of events; a verdict per event, after the commit",
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["events"],
-                    "properties": {
-                        "sdk": {"type": "object"},
-                        "sent_at": {"type": "string", "format": "date-time"},
-                        "events": {
-                            "type": "array",
-                            "maxItems": wire.MAX_BATCH_EVENTS,
-                            "items": {"oneOf": [wire.json_schema(kind) for kind in wire.EVENTS]},
-                        },
-                    },
-                }
-            }
-        },
-    },
-    "responses": {"200": {"description": "accepted, duplicate, rejected and one result per event"}},
+    "responses": {"200": {"description": "accepted, duplicate, rejected, and one result per event"}},
 }

@@ -20,7 +20,7 @@ from agentsight.core.model import Agent, Conversation, Feedback, Principal, Tran
 from agentsight.core.ports import Store
 from agentsight.errors import Invalid, InvalidEvent, NotFound
 
-from . import http, render
+from . import described, http, render
 from .http import Json
 
 router = APIRouter(tags=["conversations"])
@@ -31,7 +31,17 @@ _ONE_RANGE = re.compile(r"bytes=\d{0,18}-\d{0,18}")
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
-@router.get("/api/conversations/", summary="Conversations, newest first, with all filters")
+_LIST = {
+    **wire.FILTERS,
+    "page": "1 and up",
+    "page_size": f"1 to {MAX_PAGE_SIZE}, default {PAGE_SIZE}; more is cut to {MAX_PAGE_SIZE}",
+    "full": "false leaves out what was said",
+}
+
+
+@router.get(
+    "/api/conversations/", summary="Conversations, newest first, with all filters", openapi_extra=described.query(_LIST)
+)
 async def get_conversations(request: Request) -> Response:
     asking = await http.principal(request)
     where = conversations.parse_filter(http.multi(request))
@@ -163,7 +173,9 @@ async def delete(request: Request, id: str) -> Response:
     return Json({**_ids(head), "is_deleted": True, "deleted_at": shown["deleted_at"]})
 
 
-@router.post("/api/conversation-feedbacks/", summary="Store feedback on a conversation")
+@router.post(
+    "/api/conversation-feedbacks/", summary="Store feedback on a conversation", openapi_extra=described.body("feedback")
+)
 async def post_feedback(request: Request) -> Response:
     asking = await http.principal(request, write=True)
     http.require_json(request)
@@ -232,5 +244,3 @@ def _picture(path: Any) -> str | None:
     with open(path, "rb") as file:
         kind = files.sniffed(file.read(16))
     return kind if kind and kind.startswith("image/") else None
-
-

@@ -26,7 +26,7 @@ from agentsight.core.ports import Blobs, Store
 from agentsight.errors import Invalid, InvalidEvent, TooLarge
 from agentsight.wire import Draft
 
-from . import http, render, salvage, telemetry, translate
+from . import described, http, render, salvage, telemetry, translate
 from .http import Json
 
 router = APIRouter(tags=["ingest"])
@@ -141,7 +141,11 @@ def _accept_one(store: Store, agent: Agent, draft: Draft, now_us: int) -> Verdic
     return ingest.accept(store, agent, [draft], now_us)[0]
 
 
-@router.post("/api/conversations/", summary="Create or find a conversation by its conversation_id")
+@router.post(
+    "/api/conversations/",
+    summary="Create or find a conversation by its conversation_id",
+    openapi_extra=described.body("conversation"),
+)
 async def post_conversation(request: Request) -> Response:
     agent, body = await _body(request)
     now_us = http.now_us()
@@ -159,7 +163,7 @@ async def post_conversation(request: Request) -> Response:
     return Json(answer | ({"warnings": [warning]} if warning else {}), 201 if created else 200)
 
 
-@router.post("/api/track/", summary="Store one message")
+@router.post("/api/track/", summary="Store one message", openapi_extra=described.body("message"))
 async def post_message(request: Request) -> Response:
     agent, body = await _body(request)
     said = [wire.check("message", fields) for fields in translate.message_fields(body)]
@@ -176,7 +180,11 @@ async def post_message(request: Request) -> Response:
     return Json(answer, _status(first))
 
 
-@router.post("/api/action_logs/", summary="Store one action, or the token usage of a process")
+@router.post(
+    "/api/action_logs/",
+    summary="Store one action, or the token usage of a process",
+    openapi_extra=described.body("action"),
+)
 async def post_action(request: Request) -> Response:
     agent, body = await _body(request)
     kind, raw = translate.action_fields(body)
@@ -195,7 +203,7 @@ async def post_action(request: Request) -> Response:
     return Json(answer, _status(verdict))
 
 
-@router.post("/api/buttons/", summary="Store one click on a button")
+@router.post("/api/buttons/", summary="Store one click on a button", openapi_extra=described.body("button"))
 async def post_button(request: Request) -> Response:
     agent, body = await _body(request)
     fields = wire.check("button", body)
@@ -235,7 +243,11 @@ def _status(verdict: Verdict) -> int:
 
 
 # -- attachments -----------------------------------------------------------------------------------------------------
-@router.post("/api/attachments/", summary="Store files, as base64 in JSON or as multipart/form-data")
+@router.post(
+    "/api/attachments/",
+    summary="Store files, as base64 in JSON or as multipart/form-data",
+    openapi_extra=described.FILES,
+)
 async def post_attachments(request: Request) -> Response:
     asking = await http.principal(request, write=True)
     agent = conversations.only_agent(asking.agent)

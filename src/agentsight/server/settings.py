@@ -23,7 +23,9 @@ class Settings:
     port: int = 8000
 
     @classmethod
-    def of(cls, data: Path | None = None, database: str | None = None, host: str = "127.0.0.1", port: int = 8000) -> Settings:
+    def of(
+        cls, data: Path | None = None, database: str | None = None, host: str = "127.0.0.1", port: int = 8000
+    ) -> Settings:
         """Settings from arguments, else from the environment, else the defaults of the command line."""
         folder = Path(data or os.environ.get("AGENTSIGHT_DATA") or platformdirs.user_data_path("agentsight"))
         url = database or os.environ.get("AGENTSIGHT_DATABASE_URL") or f"sqlite:///{folder / 'agentsight.db'}"

@@ -39,7 +39,7 @@ _growth_of = attrgetter(*_GROWING, "id", "agent_id")
 _BOOLEANS = tuple(_NAMES.index(name) for name in ("is_used", "is_opened", "is_marked", "is_escalated"))
 _FEW_MESSAGES = 2_000  # up to here the search index's hits are cheaper than scanning the newest conversations
 
-if _NAMES != tuple(field.name for field in fields(Conversation)):
+if tuple(field.name for field in fields(Conversation)) != _NAMES:
     raise AssertionError("schema.conversation and model.Conversation must list the same columns in the same order")
 
 
@@ -192,7 +192,17 @@ class SqlConversations:
 
     def add_feedbacks(self, feedbacks: Sequence[Feedback]) -> None:
         rows = [
-            (f.id, f.agent_id, f.conversation, f.event_id, f.sentiment, f.source, f.created_us, f.comment, dump(f.metadata))
+            (
+                f.id,
+                f.agent_id,
+                f.conversation,
+                f.event_id,
+                f.sentiment,
+                f.source,
+                f.created_us,
+                f.comment,
+                dump(f.metadata),
+            )
             for f in feedbacks
         ]
         if rows:
@@ -214,7 +224,9 @@ class SqlConversations:
             self._driver.insert(attachment, rows)
 
     def attachments(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Attachment]]:
-        return _grouped(self._beside(attachment, attachment.c.id, agent_id, conversations), lambda row: Attachment(*row))
+        return _grouped(
+            self._beside(attachment, attachment.c.id, agent_id, conversations), lambda row: Attachment(*row)
+        )
 
     def attachment(self, id: int) -> Attachment | None:
         row = self._driver.execute(select(attachment).where(attachment.c.id == id)).first()
@@ -223,7 +235,9 @@ class SqlConversations:
     def _beside(self, of: Table, order: Any, agent_id: int, conversations: Sequence[int]) -> list[Any]:
         if not conversations:
             return []
-        asked = select(of).where(of.c.agent_id == agent_id, of.c.conversation.in_(conversations)).order_by(order, of.c.id)
+        asked = (
+            select(of).where(of.c.agent_id == agent_id, of.c.conversation.in_(conversations)).order_by(order, of.c.id)
+        )
         return list(self._driver.execute(asked))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from .conversations import SqlConversations
+from .history import SqlHistory
 from .reports import SqlReports
 from .rollups import SqlRollups
 from .rows import Driver
@@ -45,6 +46,10 @@ class SqlStore:
     @cached_property
     def settings(self) -> SqlSettings:
         return SqlSettings(self._driver)
+
+    @cached_property
+    def history(self) -> SqlHistory:
+        return SqlHistory(self._driver)
 
     def hand_over(self, to: SqlStore) -> None:
         """Leave what is still to be written to the store that ends the transaction."""

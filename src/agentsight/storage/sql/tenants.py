@@ -93,9 +93,7 @@ class SqlTenants:
     def user_by_email(self, email: str) -> User | None:
         return self._user(select(user).where(user.c.email == email))
 
-    def add_user(
-        self, organization_id: int, email: str, role: str, agent_ids: Iterable[int], created_us: int
-    ) -> User:
+    def add_user(self, organization_id: int, email: str, role: str, agent_ids: Iterable[int], created_us: int) -> User:
         seen = tuple(agent_ids)
         new = insert(user).values(
             organization_id=organization_id, email=email, role=role, agent_ids=dump(seen), created_us=created_us

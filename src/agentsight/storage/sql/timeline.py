@@ -104,9 +104,7 @@ class SqlTimeline:
         self, agent_id: int, conversation: int, *, before: int | None, after: int | None, limit: int
     ) -> list[Event]:
         place = (table.c.occurred_us, table.c.seq, table.c.id)
-        asked: Select[Any] = select(table).where(
-            table.c.agent_id == agent_id, table.c.conversation == conversation
-        )
+        asked: Select[Any] = select(table).where(table.c.agent_id == agent_id, table.c.conversation == conversation)
         mark = self._place(agent_id, conversation, before if before is not None else after)
         if mark is not None:
             asked = asked.where(_below(place, mark) if before is not None else _above(place, mark))
@@ -134,9 +132,7 @@ class SqlTimeline:
         previous = self._driver.execute(
             answers.where(table.c.occurred_us < first_us).order_by(*(c.desc() for c in place)).limit(1)
         ).first()
-        following = self._driver.execute(
-            answers.where(table.c.occurred_us > last_us).order_by(*place).limit(1)
-        ).first()
+        following = self._driver.execute(answers.where(table.c.occurred_us > last_us).order_by(*place).limit(1)).first()
         if previous:
             messages = messages.where(table.c.occurred_us >= previous.occurred_us)
         if following:
@@ -152,13 +148,9 @@ class SqlTimeline:
 
 def _below(place: tuple[Any, Any, Any], mark: tuple[int, int, int]) -> Any:
     time, seq, row = place
-    return or_(
-        time < mark[0], and_(time == mark[0], or_(seq < mark[1], and_(seq == mark[1], row < mark[2])))
-    )
+    return or_(time < mark[0], and_(time == mark[0], or_(seq < mark[1], and_(seq == mark[1], row < mark[2]))))
 
 
 def _above(place: tuple[Any, Any, Any], mark: tuple[int, int, int]) -> Any:
     time, seq, row = place
-    return or_(
-        time > mark[0], and_(time == mark[0], or_(seq > mark[1], and_(seq == mark[1], row > mark[2])))
-    )
+    return or_(time > mark[0], and_(time == mark[0], or_(seq > mark[1], and_(seq == mark[1], row > mark[2]))))
