@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
@@ -159,6 +160,11 @@ def checked_key(api_key: object, app_url: str = APP_URL) -> str | None:
 def masked(api_key: str | None) -> str | None:
     """Enough of a key to recognise it, too little to use it."""
     return f"{api_key[:8]}…" if api_key else None
+
+
+def version() -> str:
+    """This package's version, asked of the package without importing upwards."""
+    return str(sys.modules[__package__].__version__)
 
 
 class Settings:

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import wire
 from .buffer import Buffer, Item, event_id, in_event_loop, now_us, small
-from .config import Config, Settings
+from .config import Config, Settings, version
 from .errors import ConfigError, InvalidEvent
 from .exceptions import ConversationNetworkException, refusal
 from .spool import Segment, Spool, SpoolFull, folder
@@ -323,9 +323,7 @@ class Sender:
         return [_parcel(item, "conversation", seq, fields)]
 
     def _post(self, batch: list[Parcel], told: Counter[str], timeout_s: float) -> Answer:
-        from . import __version__
-
-        head = {"sdk": {"name": "python", "version": __version__}, "sent_at": wire.instant(now_us())}
+        head = {"sdk": {"name": "python", "version": version()}, "sent_at": wire.instant(now_us())}
         if told:
             head["dropped"] = dict(told)
         body = b'%b,"events":[%b]}' % (_encode(head).encode()[:-1], b",".join(parcel.body for parcel in batch))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
-from .config import Config
+from .config import Config, version
 from .exceptions import ConversationNetworkException, refusal
 
 if TYPE_CHECKING:
@@ -223,9 +223,7 @@ def _part_head(boundary: str, disposition: str, mime_type: str = "") -> bytes:
 
 
 def _user_agent() -> str:
-    from . import __version__
-
-    return f"agentsight-python/{__version__}"
+    return f"agentsight-python/{version()}"
 
 
 def _same_host(url: str, elsewhere: str) -> bool:
