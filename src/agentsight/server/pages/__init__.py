@@ -2,7 +2,22 @@
 
 from fastapi import APIRouter
 
-from . import analytics, conversation, conversations, details, door, export, live, static
+from . import (
+    analytics,
+    conversation,
+    conversations,
+    details,
+    door,
+    export,
+    history,
+    live,
+    migrate,
+    reports,
+    settings,
+    shares,
+    static,
+    usage,
+)
 from .shell import error_page, nowhere, routes
 
 router = APIRouter(routes=[*routes, nowhere])
@@ -15,7 +30,13 @@ __all__ = [
     "door",
     "error_page",
     "export",
+    "history",
     "live",
+    "migrate",
+    "reports",
     "router",
+    "settings",
+    "shares",
     "static",
+    "usage",
 ]

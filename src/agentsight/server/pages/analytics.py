@@ -13,7 +13,7 @@ from agentsight.core.model import Conversation, Filter
 from agentsight.core.ports import Store
 
 from ..http import now_us
-from . import filters
+from . import filters, history
 from .board import Board, Drill, overview
 from .period import PRESETS, STATE, STEPS, Period, period, state
 from .shell import Visit, page
@@ -30,6 +30,7 @@ class Looked:
     anything: bool
     elsewhere: int
     facets: dict[str, list[str]]
+    changes: list[tuple[int, str]]
 
 
 @page("analytics")
@@ -41,7 +42,7 @@ def analytics(visit: Visit) -> Response:
         live=True,
         page="analytics",
         title=visit.voice.say("Analytics"),
-        board=Board(visit.voice, chosen, looked.answers, drill(visit, chosen), now_us()),
+        board=Board(visit.voice, chosen, looked.answers, drill(visit, chosen), now_us(), changes=looked.changes),
         looked=looked,
         **toolbar(visit, chosen, notices),
     )
@@ -72,6 +73,7 @@ def _look(store: Store, visit: Visit, chosen: Period) -> Looked:
         bool(latest),
         0 if latest else conversations.count(store, visit.scope, other, 100_000),
         facets(store, visit),
+        history.changes(store, visit),
     )
 
 

@@ -70,6 +70,11 @@ _env = Environment(
 NAVIGATION = (
     ("analytics", _N("Analytics"), "chart-column"),
     ("conversations", _N("Conversations"), "messages-square"),
+    ("reports", _N("Report history"), "history"),
+    ("history", _N("Agent history"), "file-clock"),
+    ("migrate", _N("Migrate"), "import"),
+    ("usage", _N("Usage and limits"), "gauge"),
+    ("settings", _N("Settings"), "settings"),
 )
 SECTIONS: dict[str, dict[str, str]] = {}
 """Pages below a page of the navigation: page -> address -> name; each room enters its own."""
@@ -193,7 +198,11 @@ class Visit(Visitor):
 
     @cached_property
     def brand(self) -> Brand:
-        return Brand.of(self.organization.name, self.organization.settings.get("brand") or {})
+        told = dict(self.organization.settings.get("brand") or {})
+        for which in ("logo", "logo_dark"):
+            kept = told.get(which)
+            told[which] = f"/logo/{self.organization.slug}/{which}/{kept['sha256']}" if isinstance(kept, dict) else ""
+        return Brand.of(self.organization.name, told)
 
     @property
     def brand_url(self) -> str:

@@ -1,0 +1,205 @@
+"""Migrate: a file of history comes in by three steps: choose it, see what would come of it, run it and watch.
+
+The state of a run is a small file beside the uploaded one, so that every worker of a server can show it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.responses import Response
+
+from agentsight import wire
+from agentsight.core import exchange
+from agentsight.core.exchange import Imported, Tally
+from agentsight.core.model import Agent
+from agentsight.core.ports import Blobs, Storage, Store
+from agentsight.errors import AgentSightError, Invalid, InvalidEvent, NotFound
+
+from ..http import now_us
+from ..ui.tables import csv_lines
+from .shell import Visit, act, page
+
+TOGETHER = 50  # conversations of one transaction
+KEPT_S = 24 * 3600  # how long an uploaded file waits to be run
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+_log = logging.getLogger("agentsight.pages")
+
+
+class _Undone(Exception):
+    """Ends a dry run's transaction, so that nothing is kept."""
+
+
+@dataclass(slots=True)
+class Run:
+    """`state` is checking, checked, running, done or failed; `lines` those read so far of `of`."""
+
+    token: str
+    organization_id: int
+    agent_id: int
+    name: str
+    environment: str
+    state: str = "checking"
+    lines: int = 0
+    of: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+@page("migrate")
+def migrate(visit: Visit) -> Response:
+    visit.edit()
+    return visit.render("migrate.html", page="migrate", title=visit.voice.say("Migrate"), run=None, wrong="")
+
+
+@act("migrate")
+def upload(visit: Visit, form: FormData) -> Response:
+    """Take the file, and see at once what would come of it."""
+    file = form.get("file")
+    agent = next((one for one in visit.agents if str(one.id) == form.get("agent")), None)
+    environment = str(form.get("environment") or "")
+    if agent is None or environment not in wire.ENVIRONMENTS:
+        raise Invalid.of("agent", "choose an agent and an environment")
+    if not isinstance(file, UploadFile) or not file.size:
+        wrong = visit.voice.say("Choose a file first.")
+        return visit.render(
+            "migrate.html", 400, page="migrate", title=visit.voice.say("Migrate"), run=None, wrong=wrong
+        )
+    run = Run(secrets.token_hex(16), visit.organization.id, agent.id, (file.filename or "file")[:200], environment)
+    folder = _folder(visit)
+    with (folder / f"{run.token}.jsonl").open("wb") as kept:
+        shutil.copyfileobj(file.file, kept)
+    _write(folder, run)
+    _begin(visit, run, agent, dry=True)
+    return visit.redirect(visit.link(f"migrate/{run.token}"))
+
+
+@page("migrate/{token}")
+def watch(visit: Visit) -> Response:
+    """How far a run is; the page asks again by itself while it goes on."""
+    visit.edit()
+    run = _run(visit)
+    answer = visit.render("migrate.html", page="migrate", title=visit.voice.say("Migrate"), run=run, wrong="")
+    if run.state in ("checking", "running"):
+        answer.headers["Refresh"] = "1"
+    return answer
+
+
+@act("migrate/{token}/run")
+def start(visit: Visit, form: FormData) -> Response:
+    run = _run(visit)
+    agent = visit.agent_of(run.agent_id)
+    if run.state == "checked":
+        run.state, run.lines, run.problems = "running", 0, []
+        _write(_folder(visit), run)
+        _begin(visit, run, agent, dry=False)
+    return visit.redirect(visit.link(f"migrate/{run.token}"))
+
+
+@page("migrate/{token}/problems.csv")
+def problems(visit: Visit) -> Response:
+    """What could not be read, line by line."""
+    visit.edit()
+    rows = [dict(zip(("where", "why"), each.split(": ", 1), strict=False)) for each in _run(visit).problems]
+    headers = {"Content-Disposition": 'attachment; filename="problems.csv"', "Cache-Control": "no-store"}
+    return Response("".join(csv_lines(["where", "why"], rows)), headers=headers, media_type="text/csv")
+
+
+# -- the run itself --------------------------------------------------------------------------------------------------
+def _begin(visit: Visit, run: Run, agent: Agent, *, dry: bool) -> None:
+    state, folder = visit.request.app.state, _folder(visit)
+    blobs: Blobs | None = None if dry else state.blobs
+    threading.Thread(target=_work, args=(state.storage, folder, run, agent, blobs, dry), daemon=True).start()
+
+
+def _work(storage: Storage, folder: Path, run: Run, agent: Agent, blobs: Blobs | None, dry: bool) -> None:
+    tally = Tally()
+    path = folder / f"{run.token}.jsonl"
+    try:
+        with path.open("rb") as file:
+            run.of = sum(1 for line in file if line.strip())
+        for part in _parts(path, run, tally, blobs):
+            _store(storage, agent, part, tally, dry)
+            _told(folder, run, tally)
+        run.state = "checked" if dry else "done"
+    except (AgentSightError, OSError) as wrong:
+        _log.exception("import %s failed", run.name)
+        run.state = "failed"
+        tally.reject(f"line {run.lines}", str(wrong))
+    _told(folder, run, tally)
+    if run.state == "done":
+        path.unlink(missing_ok=True)
+
+
+def _parts(path: Path, run: Run, tally: Tally, blobs: Blobs | None) -> Iterator[list[Imported]]:
+    """The file's conversations, some at a time; lines that are none are told in `tally`."""
+    part: list[Imported] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            run.lines += 1
+            try:
+                part.append(exchange.read_line(line, "auto", run.environment, now_us(), blobs))
+            except InvalidEvent as wrong:
+                tally.reject(f"line {number}", str(wrong))
+            if len(part) == TOGETHER:
+                yield part
+                part = []
+    yield part
+
+
+def _store(storage: Storage, agent: Agent, part: list[Imported], tally: Tally, dry: bool) -> None:
+    def change(store: Store) -> None:
+        exchange.store(store, agent, part, now_us(), tally)
+        if dry:
+            raise _Undone
+
+    try:
+        storage.write(change).result()
+    except _Undone:
+        return
+
+
+def _told(folder: Path, run: Run, tally: Tally) -> None:
+    run.counts, run.problems = tally.counts(), tally.problems
+    _write(folder, run)
+
+
+# -- its state -------------------------------------------------------------------------------------------------------
+def _folder(visit: Visit) -> Path:
+    folder: Path = visit.request.app.state.settings.data / "uploads"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for old in folder.iterdir():
+        if old.stat().st_mtime * 1e6 < now_us() - KEPT_S * 1e6:
+            old.unlink(missing_ok=True)
+    return folder
+
+
+def _write(folder: Path, run: Run) -> None:
+    fresh = folder / f"{run.token}.new"
+    fresh.write_text(json.dumps(asdict(run)), encoding="utf-8")
+    fresh.replace(folder / f"{run.token}.json")
+
+
+def _run(visit: Visit) -> Run:
+    """The run the address names, if it is this organization's. Raises NotFound."""
+    token = visit.request.path_params["token"]
+    path = _folder(visit) / f"{token}.json"
+    if not _TOKEN.fullmatch(token) or not path.is_file():
+        raise NotFound("no such import")
+    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    run = Run(**told)
+    if run.organization_id != visit.organization.id or run.agent_id not in {one.id for one in visit.agents}:
+        raise NotFound("no such import")
+    return run

@@ -1,0 +1,201 @@
+"""Settings: what an organization is called and looks like, its keys, its people, its links."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from agentsight.core import branding, shares, tenancy
+from agentsight.core.model import ApiKey, User
+from agentsight.core.ports import Store
+from agentsight.errors import Invalid, NotFound, TooLarge
+
+from ..http import base_url, now_us
+from ..ui import theme
+from .shell import _N, SECTIONS, Visit, act, page, routes
+
+SECTIONS["settings"] = {
+    "general": _N("General"),
+    "branding": _N("Branding"),
+    "keys": _N("API keys"),
+    "team": _N("Team"),
+    "shares": _N("Shared links"),
+}
+ROLES = ("owner", "member", "client")
+
+
+@page("settings")
+def settings(visit: Visit) -> Response:
+    return RedirectResponse(visit.link("settings/general"), 303)
+
+
+@page("settings/{section}")
+def section(visit: Visit) -> Response:
+    return _shown(visit, visit.request.path_params["section"])
+
+
+def _shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: int = 200) -> Response:
+    """One section, with what went wrong or the secret just made."""
+    if section not in SECTIONS["settings"]:
+        raise NotFound("there is no such page")
+    facts = visit.read(lambda store: _FACTS[section](store, visit))
+    return visit.render(
+        f"settings_{section}.html",
+        code,
+        page="settings",
+        section=section,
+        title=visit.voice.say(SECTIONS["settings"][section]),
+        owner=visit.user.role == "owner",
+        lock="" if visit.user.role == "owner" else " disabled",
+        wrong=wrong,
+        fresh=fresh,
+        server=base_url(visit.request),
+        **facts,
+    )
+
+
+def _general(store: Store, visit: Visit) -> dict[str, Any]:
+    return {}
+
+
+def _branding(store: Store, visit: Visit) -> dict[str, Any]:
+    brand = visit.brand
+    verdicts = [(name, theme.contrast(brand.accent, surface)) for name, surface in theme.SURFACES.items()]
+    return {"fonts": branding.FONTS, "radii": branding.RADII, "verdicts": verdicts}
+
+
+def _keys(store: Store, visit: Visit) -> dict[str, Any]:
+    seen = {agent.id for agent in visit.agents}
+    found: list[ApiKey] = [key for key in store.settings.keys(visit.organization.id) if key.agent_id in seen]
+    return {"keys": found, "now_us": now_us()}
+
+
+def _team(store: Store, visit: Visit) -> dict[str, Any]:
+    people: list[User] = branding.people(store, visit.organization) if visit.user.role == "owner" else [visit.user]
+    return {"people": people, "roles": ROLES}
+
+
+def _shares(store: Store, visit: Visit) -> dict[str, Any]:
+    return {"shares": shares.every(store, visit.scope), "now_us": now_us()}
+
+
+_FACTS: dict[str, Callable[[Store, Visit], dict[str, Any]]] = {
+    "general": _general,
+    "branding": _branding,
+    "keys": _keys,
+    "team": _team,
+    "shares": _shares,
+}
+
+
+# -- changes: an owner's business ------------------------------------------------------------------------------------
+def _change(visit: Visit, section: str, change: Callable[[Store], object], notice: str = "saved") -> Response:
+    """Do it and come back; what the form got wrong is said on the same page."""
+    visit.own()
+    try:
+        visit.write(change)
+    except (Invalid, TooLarge) as wrong:
+        return _shown(visit, section, wrong=wrong.message, code=400)
+    return visit.redirect(visit.link(f"settings/{section}"), notice)
+
+
+@act("settings/general")
+def save_general(visit: Visit, form: FormData) -> Response:
+    name, zone = _text(form, "name"), _text(form, "timezone")
+    return _change(visit, "general", lambda store: branding.set_general(store, visit.organization, name, zone))
+
+
+@act("settings/agent/{id:int}")
+def save_agent(visit: Visit, form: FormData) -> Response:
+    agent = next((one for one in visit.agents if one.id == visit.request.path_params["id"]), None)
+    if agent is None:
+        raise NotFound("no such agent")
+    name, actions = _text(form, "name"), _text(form, "escalation_actions")
+    return _change(visit, "general", lambda store: branding.set_agent(store, agent, name, actions))
+
+
+@act("settings/branding")
+def save_branding(visit: Visit, form: FormData) -> Response:
+    told = {name: _text(form, name) for name in ("name", "accent", "accent2", "radius", "font")}
+    return _change(visit, "branding", lambda store: branding.set_brand(store, visit.organization, told))
+
+
+@act("settings/logo")
+def save_logo(visit: Visit, form: FormData) -> Response:
+    file, which = form.get("file"), _text(form, "which")
+    data = file.file.read(branding.MAX_LOGO_BYTES + 1) if isinstance(file, UploadFile) and file.size else None
+    blobs = visit.request.app.state.blobs
+    return _change(visit, "branding", lambda store: branding.set_logo(store, blobs, visit.organization, which, data))
+
+
+@act("settings/keys")
+def make_key(visit: Visit, form: FormData) -> Response:
+    """A new key, whole for this one time."""
+    visit.own()
+    agent = next((one for one in visit.agents if str(one.id) == form.get("agent")), None)
+    if agent is None:
+        raise NotFound("no such agent")
+    key, _ = visit.write(lambda store: tenancy.issue_key(store, agent, _text(form, "role"), now_us()))
+    return _shown(visit, "keys", fresh=key)
+
+
+@act("settings/keys/{id:int}/revoke")
+def revoke_key(visit: Visit, form: FormData) -> Response:
+    id = visit.request.path_params["id"]
+    return _change(visit, "keys", lambda store: branding.revoke_key(store, visit.principal, id, now_us()), "revoked")
+
+
+@act("settings/team")
+def invite(visit: Visit, form: FormData) -> Response:
+    """A person and their sign-in link, shown this once; for one who is there already, a new link."""
+    visit.own()
+    email, role = _text(form, "email"), _text(form, "role")
+    agents = tuple(one for one in visit.agents if str(one.id) in form.getlist("agent"))
+
+    def change(store: Store) -> str:
+        user = tenancy.add_user(store, visit.organization, email, role, agents, now_us())
+        return tenancy.issue_link(store, user, now_us())
+
+    try:
+        token = visit.write(change)
+    except Invalid as wrong:
+        return _shown(visit, "team", wrong=wrong.message, code=400)
+    return _shown(visit, "team", fresh=f"{base_url(visit.request)}/login?token={token}")
+
+
+@act("settings/team/{id:int}/remove")
+def remove_person(visit: Visit, form: FormData) -> Response:
+    id = visit.request.path_params["id"]
+    return _change(visit, "team", lambda store: branding.remove_person(store, visit.principal, id), "removed")
+
+
+def _text(form: FormData, name: str) -> str:
+    value = form.get(name)
+    return value if isinstance(value, str) else ""
+
+
+# -- pictures --------------------------------------------------------------------------------------------------------
+def logo(request: Request) -> Response:
+    """An organization's logo: a picture whose type its own bytes showed."""
+    slug, which, sha256 = (request.path_params[name] for name in ("slug", "which", "sha256"))
+
+    def ask(store: Store) -> dict[str, Any] | None:
+        for organization in store.tenants.organizations():
+            if organization.slug == slug:
+                kept = (organization.settings.get("brand") or {}).get(which)
+                return kept if isinstance(kept, dict) else None
+        return None
+
+    kept = request.app.state.storage.read(ask)
+    if which not in ("logo", "logo_dark") or not kept or kept.get("sha256") != sha256:
+        return Response(status_code=404)
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "Content-Security-Policy": "sandbox"}
+    return Response(request.app.state.blobs.get(sha256), headers=headers, media_type=kept["mime_type"])
+
+
+routes.append(Route("/logo/{slug}/{which}/{sha256}", logo))
