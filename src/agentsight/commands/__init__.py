@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import data, keys, maintenance, serving, users
+from . import chatting, data, keys, maintenance, serving, users
 
 app = typer.Typer(
     name="agentsight",
@@ -17,5 +17,6 @@ app = typer.Typer(
 serving.register(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
+app.add_typer(chatting.app, name="chat")
 data.register(app)
 maintenance.register(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from dataclasses import dataclass
@@ -43,15 +44,15 @@ class Settings:
         Raises:
             ConfigError: the data folder cannot be written.
         """
-        path = self.data / "secret"
+        kept, made = self.data / "secret", self.data / f".secret.{secrets.token_hex(8)}"
         try:
             self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                return path.read_text().strip()
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-            return path.read_text().strip()
+            if not kept.exists():
+                with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                    file.write(secrets.token_hex(32))
+                with contextlib.suppress(FileExistsError):  # another process was first: its secret is the one
+                    os.link(made, kept)
+                made.unlink()
+            return kept.read_text().strip()
         except OSError as wrong:
             raise ConfigError(f"the data folder {self.data} cannot be used: {wrong.strerror}") from None
