@@ -8,9 +8,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 from itsdangerous import URLSafeTimedSerializer
-from served import Api, Server, at, event, message
 
 from agentsight.server.settings import Settings
+from served import Api, Server, at, event, message
 
 ROUTE = "/api/attachments/"
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 20

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
+
 from served import Api, Server, at, message
 
 _seconds = count(1)

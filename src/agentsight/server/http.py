@@ -267,7 +267,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 # -- answers ---------------------------------------------------------------------------------------------------------
 class Json(Response):
+    """An answer of the API: somebody's data, so no cache keeps it."""
+
     media_type = "application/json"
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        super().init_headers({"Cache-Control": "no-store", **(headers or {})})
 
     def render(self, content: Any) -> bytes:
         return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS, default=str)
