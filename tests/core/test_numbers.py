@@ -88,7 +88,7 @@ def batches(events, chance):
 
 
 def asked_of(by):
-    return oracle.METRICS if by not in oracle.SPLITS else oracle.SPLITS[by]
+    return oracle.SPLITS.get(by, oracle.METRICS)
 
 
 def compare(both, by, zone_name, params, wanted, start=RANGE[0], end=RANGE[1]):

@@ -54,7 +54,12 @@ def test_an_answer_has_the_shape_the_interfaces_promise(busy: Api) -> None:
     }
     messages, cost = answer["metrics"]  # type: ignore[misc]
     assert messages["rows"] == [{"key": "2026-03-02", "value": 2}]
-    assert (messages["name"], messages["unit"], messages["total"], messages["previous"]) == ("total_messages", "messages", 2, 0)
+    assert (messages["name"], messages["unit"], messages["total"], messages["previous"]) == (
+        "total_messages",
+        "messages",
+        2,
+        0,
+    )
     assert cost["total"] == 0.00021
 
 

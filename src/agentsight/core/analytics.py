@@ -241,20 +241,26 @@ class Span:
     until_us: int
 
 
-def cut(first_us: int, until_us: int, by: str | None, zone: ZoneInfo) -> list[Span]:
+@lru_cache(maxsize=256)
+def cut(first_us: int, until_us: int, by: str | None, zone: ZoneInfo) -> tuple[Span, ...]:
     """A range cut into the local hours, days, weeks, months or hours of the week it holds, in order, without gaps.
 
     Keys: `2026-10-25T02:00+02:00` (with the offset, because 02:00 comes twice when clocks go back), `2026-10-25`,
     the Monday of a week, `2026-10`, `sun-02`. A day has 23 or 25 hours when clocks change; a skipped one is empty.
     """
-    if by in ("hour", "weekday_hour"):
-        hours = _hours(first_us, until_us, zone)
-        if by == "hour":
-            return [Span(local.isoformat(timespec="minutes"), start, end) for local, start, end in hours]
-        return [Span(f"{_WEEKDAYS[local.weekday()]}-{local.hour:02d}", start, end) for local, start, end in hours]
+    if by == "hour":
+        return tuple(
+            Span(f"{day}T{hour:02d}:00{offset}", start, end)
+            for day, hour, offset, start, end in _hours(first_us, until_us, zone)
+        )
+    if by == "weekday_hour":
+        return tuple(
+            Span(f"{_WEEKDAYS[day.weekday()]}-{hour:02d}", start, end)
+            for day, hour, _, start, end in _hours(first_us, until_us, zone)
+        )
     if by in ("day", "week", "month"):
-        return list(_days(first_us, until_us, by, zone))
-    return [Span("", first_us, until_us)]
+        return tuple(_days(first_us, until_us, by, zone))
+    return (Span("", first_us, until_us),)
 
 
 def _days(first_us: int, until_us: int, by: str, zone: ZoneInfo) -> Iterator[Span]:
@@ -273,26 +279,41 @@ def _first_of(day: date, by: str) -> date:
     return day.replace(day=1) if by == "month" else day
 
 
-def _hours(first_us: int, until_us: int, zone: ZoneInfo) -> Iterator[tuple[datetime, int, int]]:
-    """(the local hour, its part in the range); an hour whose offset changes is cut where it does."""
-    start = first_us
+def _hours(first_us: int, until_us: int, zone: ZoneInfo) -> Iterator[tuple[date, int, str, int, int]]:
+    """(local day, hour, offset from UTC, start, end) of each local hour; one whose offset changes is cut where it does."""
+    for span in _days(first_us, until_us, "day", zone):
+        start, end = span.first_us, span.until_us
+        if end - start == _DAY_US and _offset(start, zone) == _offset(end, zone):
+            day, offset = date.fromisoformat(span.key), _offset(start, zone)
+            for hour in range(24):
+                yield day, hour, offset, start + hour * _HOUR_US, start + (hour + 1) * _HOUR_US
+        else:
+            yield from _odd_hours(start, end, zone)
+
+
+def _odd_hours(start: int, until_us: int, zone: ZoneInfo) -> Iterator[tuple[date, int, str, int, int]]:
+    """The hours of a day that is no plain 24 hours."""
     while start < until_us:
-        local = _local(start, zone)
-        hour = local.replace(minute=0, second=0, microsecond=0)
+        local, offset = _local(start, zone), _offset(start, zone)
         into_us = (local.minute * 60 + local.second) * 1_000_000 + local.microsecond
         end = min(start + _HOUR_US - into_us, until_us)
-        if _local(end, zone).utcoffset() != local.utcoffset():
+        if _offset(end - 1, zone) != offset:
             end = _change_us(start, end, zone)
-        yield hour.replace(tzinfo=local.tzinfo), start, end
+        yield local.date(), local.hour, offset, start, end
         start = end
+
+
+def _offset(us: int, zone: ZoneInfo) -> str:
+    """As ISO 8601 writes it: `+02:00`, with seconds for the few zones before 1972 that had them."""
+    return _local(us, zone).replace(microsecond=0).isoformat()[19:]
 
 
 def _change_us(start: int, end: int, zone: ZoneInfo) -> int:
     """When between `start` and `end` the offset changes; such moments are whole seconds."""
-    offset, low, high = _local(start, zone).utcoffset(), start // 1_000_000, end // 1_000_000
+    offset, low, high = _offset(start, zone), start // 1_000_000, end // 1_000_000
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _local(middle * 1_000_000, zone).utcoffset() == offset else (low, middle)
+        low, high = (middle, high) if _offset(middle * 1_000_000, zone) == offset else (low, middle)
     return high * 1_000_000
 
 

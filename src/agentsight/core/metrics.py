@@ -607,3 +607,17 @@ def _together(store: Store, agent_id: int, heads: Sequence[Conversation]) -> Del
             deltas.facets.add(home[1])
             deltas.add(home[0], home[1], whole(head, events.get(head.id, []), feedbacks.get(head.id, [])))
     return deltas
+
+
+# -- the table in docs/metrics.md ------------------------------------------------------------------------------------
+def table() -> str:
+    """The catalogue in Markdown."""
+    lines = ["| metric | unit | what it says | better | by, besides time and facets |", "|---|---|---|---|---|"]
+    for metric in METRICS.values():
+        split = f"`{metric.split}`" if metric.split else ""
+        lines.append(f"| `{metric.name}` | {metric.unit} | {metric.says} | {metric.better} | {split} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -9,7 +9,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select, tuple_
 
 from agentsight.core.measures import UNKNOWN, normal
 from agentsight.core.model import Attachment, Conversation, Feedback, Filter, Scope
@@ -258,11 +258,11 @@ def _merge(per_agent: list[list[Conversation]], upwards: bool, limit: int) -> li
 
 
 def _older(place: tuple[int, int]) -> ColumnElement[bool]:
-    return or_(table.c.started_us < place[0], and_(table.c.started_us == place[0], table.c.id < place[1]))
+    return tuple_(table.c.started_us, table.c.id) < place  # as a pair it is one step into the index
 
 
 def _newer(place: tuple[int, int]) -> ColumnElement[bool]:
-    return or_(table.c.started_us > place[0], and_(table.c.started_us == place[0], table.c.id > place[1]))
+    return tuple_(table.c.started_us, table.c.id) > place
 
 
 def _given(sentiment: str | None, source: str | None) -> ColumnElement[bool]:

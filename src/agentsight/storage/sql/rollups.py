@@ -94,15 +94,16 @@ class SqlRollups:
         self.settle()
         plane = _plane({*facets, *([by] if by else [])})
         where, parameters = self._where(scope, production, plane, facets)
-        split, joined = _by(by, plane)
+        facet = "r.agent_id, r.facet" if by else "0, 0"
         sql = (
-            f"{_spans(spans)} SELECT span.place, {split}, r.measure, r.key, SUM(r.value) "
-            f"FROM span CROSS JOIN rollup r {joined} WHERE {where} AND r.plane = {plane} "
+            f"{_spans(spans)} SELECT span.place, r.measure, r.key, SUM(r.value) AS total, {facet} "
+            f"FROM span CROSS JOIN rollup r WHERE {where} AND r.plane = {plane} "
             f"AND r.measure IN ({', '.join(map(str, measures))}) "
-            "AND r.bucket >= span.first AND r.bucket < span.until GROUP BY 1, 2, 3, 4"
+            f"AND r.bucket >= span.first AND r.bucket < span.until GROUP BY 1, 2, 3{', 5, 6' if by else ''}"
         )
-        for place, value, measure, key, total in self._driver.rows(sql, parameters):
-            yield place, value, measure, key, int(total)
+        told = self._spelled(scope, plane, by) if by else {}
+        for place, measure, key, total, agent_id, number in self._driver.rows(sql, parameters):
+            yield place, told.get((agent_id, number), ""), measure, key, int(total)
 
     def users(
         self,
@@ -115,7 +116,8 @@ class SqlRollups:
     ) -> Iterable[tuple[int, str, int]]:
         self.settle()
         where, parameters = self._where(scope, production, ALL_PLANE, facets)
-        split, joined = _by(by, ALL_PLANE)
+        split = f"f.{by}" if by else "''"
+        joined = f"JOIN facet f ON f.agent_id = r.agent_id AND f.plane = {ALL_PLANE} AND f.id = r.facet" if by else ""
         sql = (
             f"{_spans(spans)} SELECT span.place, {split}, COUNT(DISTINCT r.customer) "
             f"FROM span CROSS JOIN presence r {joined} WHERE {where} "
@@ -123,6 +125,12 @@ class SqlRollups:
             "AND r.bucket >= span.first AND r.bucket < span.until AND r.messages > 0 GROUP BY 1, 2"
         )
         return [(place, value, count) for place, value, count in self._driver.rows(sql, parameters)]
+
+    def _spelled(self, scope: Scope, plane: int, by: str) -> dict[tuple[int, int], str]:
+        """(agent, facet number) -> its value of the dimension."""
+        agents = self._driver.dialect.in_list("agent_id", len(scope.agent_ids))
+        sql = f"SELECT agent_id, id, {by} FROM facet WHERE {agents} AND plane = {plane}"
+        return {(agent_id, number): value for agent_id, number, value in self._driver.rows(sql, scope.agent_ids)}
 
     def _where(
         self, scope: Scope, production: bool, plane: int, facets: Mapping[str, str]
@@ -203,12 +211,6 @@ def _plane(dimensions: Iterable[str]) -> int:
     """The smallest plane that keeps these dimensions."""
     asked = sum(1 << DIMENSIONS.index(dimension) for dimension in dimensions)
     return asked if asked in PLANES else ALL_PLANE
-
-
-def _by(by: str | None, plane: int) -> tuple[str, str]:
-    if by is None:
-        return "''", ""
-    return f"f.{by}", f"JOIN facet f ON f.agent_id = r.agent_id AND f.plane = {plane} AND f.id = r.facet"
 
 
 def _spans(spans: Sequence[tuple[int, int, int]]) -> str:
