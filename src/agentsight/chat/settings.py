@@ -116,4 +116,4 @@ def default_data_dir() -> Path:
         return Path(given)
     from platformdirs import user_data_path
 
-    return user_data_path("agentsight", appauthor=False)
+    return user_data_path("agentsight")

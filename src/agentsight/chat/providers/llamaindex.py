@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -180,7 +180,7 @@ class CompatibleLLM(FunctionCallingLLM):
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         return asyncio.run(self.achat(messages, **kwargs))
 
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Iterator[ChatResponse]:
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Generator[ChatResponse]:
         yield self.chat(messages, **kwargs)
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
@@ -197,16 +197,28 @@ class CompatibleLLM(FunctionCallingLLM):
 
         return pieces()
 
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Iterator[CompletionResponse]:
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Generator[CompletionResponse]:
         yield self.complete(prompt, formatted, **kwargs)
 
     def _prepare_chat_with_tools(
-        self, tools: Sequence[Any], user_msg: Any = None, chat_history: Any = None, **kwargs: Any
+        self,
+        tools: Sequence[Any],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
     ) -> dict[str, Any]:
-        asked = [ChatMessage(role="user", content=user_msg) if isinstance(user_msg, str) else user_msg]
-        messages = [*(chat_history or []), *(asked if user_msg is not None else [])]
-        known = [tool.metadata.to_openai_tool() for tool in tools]
-        return {"messages": messages, **({"tools": known} if known else {})}
+        messages = list(chat_history or [])
+        if user_msg is not None:
+            messages.append(ChatMessage(role="user", content=user_msg) if isinstance(user_msg, str) else user_msg)
+        prepared: dict[str, Any] = {"messages": messages}
+        if tools:
+            prepared["tools"] = [tool.metadata.to_openai_tool() for tool in tools]
+            prepared["tool_choice"] = "required" if tool_required else "auto"
+            prepared["parallel_tool_calls"] = allow_parallel_tool_calls
+        return prepared
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any

@@ -94,7 +94,8 @@ def _value(content: Any) -> Any:
 def _messages(past: Past) -> list[ModelMessage]:
     if past.format == FORMAT:
         try:
-            return ModelMessagesTypeAdapter.validate_python(past.native)
+            kept: list[ModelMessage] = ModelMessagesTypeAdapter.validate_python(past.native)
+            return kept
         except ValidationError:
             pass  # of a version that is too far away: the text will do
     said: list[ModelMessage] = [ModelRequest(parts=[UserPromptPart(past.user)])]
