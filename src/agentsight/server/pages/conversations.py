@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from starlette.responses import Response
 
 from agentsight.core import conversations as core
+from agentsight.core import hours
 from agentsight.core.model import Conversation, Filter
 from agentsight.core.ports import Store
 
@@ -55,10 +56,14 @@ def conversations(visit: Visit) -> Response:
 def _look(
     store: Store, visit: Visit, where: Filter, before: tuple[int, int] | None, after: tuple[int, int] | None
 ) -> Shown:
-    rows, more = core.page(store, visit.scope, where, limit=ROWS, before=before, after=after)
+    hour = hours.behind(store, visit.scope, where, visit.params.get("counted_hour", ""), visit.zone)
+    if hour is None:
+        rows, more = core.page(store, visit.scope, where, limit=ROWS, before=before, after=after)
+    else:
+        rows, more = _part(hour, before, after)
     newer = rows and (more if after else before is not None)
     older = rows and (more if not after else True)
-    total = core.count(store, visit.scope, where, MOST_COUNTED)
+    total = core.count(store, visit.scope, where, MOST_COUNTED) if hour is None else len(hour)
     other = Filter(environment="production" if where.environment == "development" else "development")
     mine = Filter(environment=where.environment)
     bare = total == 0 and core.count(store, visit.scope, mine, 1) == 0
@@ -70,6 +75,18 @@ def _look(
         core.count(store, visit.scope, other, MOST_COUNTED) if bare else -1,
         {column: store.conversations.values(visit.scope, column)[:60] for column in FACETS},
     )
+
+
+def _part(
+    heads: list[Conversation], before: tuple[int, int] | None, after: tuple[int, int] | None
+) -> tuple[list[Conversation], bool]:
+    """One page of a list that is read already."""
+    if before:
+        heads = [head for head in heads if (head.started_us, head.id) < before]
+    if after:
+        heads = [head for head in heads if (head.started_us, head.id) > after]
+        return heads[-ROWS:], len(heads) > ROWS
+    return heads[:ROWS], len(heads) > ROWS
 
 
 def cursor(head: Conversation) -> str:
@@ -85,11 +102,6 @@ def neighbours(
     newer, _ = core.page(store, visit.scope, where, limit=1, after=place)
     older, _ = core.page(store, visit.scope, where, limit=1, before=place)
     return (newer[-1] if newer else None, older[0] if older else None)
-
-
-def everything(where: Filter) -> Filter:
-    """The environment's whole list."""
-    return replace(Filter(), environment=where.environment)
 
 
 def _place(text: str | None) -> tuple[int, int] | None:

@@ -46,9 +46,9 @@ def _limits(visit: Visit) -> list[tuple[str, str]]:
     v = visit.voice
     return [
         (v.say("Events in one batch"), v.number(wire.MAX_BATCH_EVENTS)),
-        (v.say("One batch, unpacked"), v.size(wire.MAX_BATCH_BYTES)),
+        (v.say("One batch, unpacked"), f"{wire.MAX_BATCH_BYTES // 2**20} MiB"),
         (v.say("One message"), v.say("{n} characters", n=v.number(wire.MAX_CONTENT_CHARS))),
         (v.say("Metadata of one event"), v.say("{n} characters", n=v.number(wire.MAX_METADATA_CHARS))),
-        (v.say("One file"), v.size(wire.MAX_FILE_BYTES)),
+        (v.say("One file"), f"{wire.MAX_FILE_BYTES // 2**20} MiB"),
         (v.say("Files in one upload"), v.number(wire.MAX_FILES)),
     ]
