@@ -248,7 +248,7 @@ def _waiting_since(open_since: int | None, message: Event) -> int | None:
 
 def _described(store: Store, head: Conversation, event: Event) -> Conversation:
     """`head` with what a `conversation` event says of it: earlier ones win, later ones fill what is still unknown."""
-    if head.described_us is not None and event.occurred_us < head.described_us:
+    if head.described_us is not None and event.occurred_us <= head.described_us:
         stored = store.timeline.of(head.agent_id, [head.id])[head.id]
         told = [other for other in stored if other.kind == "conversation"]
         blank = head.but(**dict.fromkeys(_DESCRIPTIVE), described_us=None, is_opened=False, metadata={})

@@ -71,7 +71,8 @@ def attachments_by_row(transcript: Transcript) -> dict[int, list[Attachment]]:
     """Files under the transcript row they are shown with: their message, else the row that brought them."""
     owners = _owners(transcript.events)
     by_row: dict[int, list[Attachment]] = {}
-    for file in transcript.attachments:
+    place = {event.id: number for number, event in enumerate(transcript.events)}
+    for file in sorted(transcript.attachments, key=lambda file: (place.get(file.event, -1), file.id)):
         by_row.setdefault(owners.get(file.event, file.event), []).append(file)
     return by_row
 

@@ -213,7 +213,8 @@ class SqlConversations:
         return {row.event_id: _feedback(row) for row in self._driver.execute(asked)}
 
     def feedbacks(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Feedback]]:
-        return _grouped(self._beside(feedback, feedback.c.created_us, agent_id, conversations), _feedback)
+        order = (feedback.c.created_us, feedback.c.event_id)  # ids are made in order of time, whatever came first
+        return _grouped(self._beside(feedback, order, agent_id, conversations), _feedback)
 
     def next_attachment_ids(self, count: int) -> int:
         return self._driver.next_id(attachment)
@@ -225,18 +226,18 @@ class SqlConversations:
 
     def attachments(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Attachment]]:
         return _grouped(
-            self._beside(attachment, attachment.c.id, agent_id, conversations), lambda row: Attachment(*row)
+            self._beside(attachment, (), agent_id, conversations), lambda row: Attachment(*row)
         )
 
     def attachment(self, id: int) -> Attachment | None:
         row = self._driver.execute(select(attachment).where(attachment.c.id == id)).first()
         return Attachment(*row) if row else None
 
-    def _beside(self, of: Table, order: Any, agent_id: int, conversations: Sequence[int]) -> list[Any]:
+    def _beside(self, of: Table, order: tuple[Any, ...], agent_id: int, conversations: Sequence[int]) -> list[Any]:
         if not conversations:
             return []
         asked = (
-            select(of).where(of.c.agent_id == agent_id, of.c.conversation.in_(conversations)).order_by(order, of.c.id)
+            select(of).where(of.c.agent_id == agent_id, of.c.conversation.in_(conversations)).order_by(*order, of.c.id)
         )
         return list(self._driver.execute(asked))
 
