@@ -180,12 +180,22 @@ def transcripts(store: Store, heads: Sequence[Conversation]) -> list[Transcript]
     events = store.timeline.of(agent_id, ids)
     files = store.conversations.attachments(agent_id, ids)
     feedbacks = store.conversations.feedbacks(agent_id, ids)
+    buttons = offered(store, agent_id, [event for timeline in events.values() for event in timeline])
     return [
         Transcript(
-            head, tuple(events.get(head.id, ())), tuple(files.get(head.id, ())), tuple(feedbacks.get(head.id, ()))
+            head,
+            tuple(events.get(head.id, ())),
+            tuple(files.get(head.id, ())),
+            tuple(feedbacks.get(head.id, ())),
+            buttons,
         )
         for head in heads
     ]
+
+
+def offered(store: Store, agent_id: int, events: Sequence[Event]) -> Mapping[str, Sequence[tuple[str, str]]]:
+    """The buttons the agent is known to offer where one was pressed: button_event -> (label, value) of each."""
+    return store.timeline.offered(agent_id, {event.name for event in events if event.kind == "button" and event.name})
 
 
 def message(store: Store, scope: Scope, row: int) -> Event:

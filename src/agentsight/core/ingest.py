@@ -78,6 +78,11 @@ def _store(
     store.timeline.append(events)
     store.conversations.add_feedbacks(feedbacks)
     _add_attachments(store, rows)
+    pressed = [
+        (event.name or "", event.detail["label"], event.detail["value"]) for event in events if event.kind == "button"
+    ]
+    if pressed:
+        store.timeline.offer(agent.id, pressed)
 
     added: list[Conversation] = []
     changed: list[Conversation] = []

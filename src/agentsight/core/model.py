@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Literal
@@ -197,12 +197,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """A conversation with all that belongs to it; events in order, attachment events apart from their files."""
+    """A conversation with all that belongs to it; events in order, attachment events apart from their files.
+
+    `buttons`: button_event -> (label, value) of every button the agent is known to offer under it.
+    """
 
     conversation: Conversation
     events: tuple[Event, ...]
     attachments: tuple[Attachment, ...]
     feedbacks: tuple[Feedback, ...]
+    buttons: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
@@ -48,6 +48,12 @@ class Timeline(Protocol):
 
     def messages_between(self, agent_id: int, conversation: int, first_us: int, last_us: int) -> list[Event]:
         """The messages that decide the turns of that stretch: from the last agent message before it to the first after it."""
+
+    def offer(self, agent_id: int, choices: Iterable[tuple[str, str, str]]) -> None:
+        """Remember buttons that were pressed once: (button_event, label, value)."""
+
+    def offered(self, agent_id: int, button_events: Collection[str]) -> dict[str, list[tuple[str, str]]]:
+        """button_event -> (label, value) of every button this agent is known to offer under it."""
 
     def find(self, scope: Scope, row: int) -> Event | None:
         """One event by our id."""

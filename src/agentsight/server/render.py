@@ -50,7 +50,7 @@ def full(transcript: Transcript, signer: URLSafeTimedSerializer, base: str) -> d
     return {
         **lean(transcript.conversation),
         "messages": [
-            _row(event, [attachment(file, signer, base) for file in attached.get(event.id, ())])
+            _row(event, [attachment(file, signer, base) for file in attached.get(event.id, ())], transcript.buttons)
             for event in transcript_rows(transcript)
         ],
         "feedbacks": [feedback(given) for given in transcript.feedbacks],
@@ -90,7 +90,7 @@ def _owners(events: Iterable[Event]) -> dict[int, int]:
     return owners
 
 
-def _row(event: Event, attached: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(event: Event, attached: list[dict[str, Any]], buttons: Mapping[str, Any]) -> dict[str, Any]:
     is_action, is_button = event.kind == "action", event.kind == "button"
     sender, content = event.sender, event.content or ""
     if is_action:
@@ -107,8 +107,18 @@ def _row(event: Event, attached: list[dict[str, Any]]) -> dict[str, Any]:
         "metadata": {} if is_action else event.metadata,
         "attachments": attached,
         "action_logs": [_action_log(event)] if is_action else [],
-        "button": {"id": event.id, "button_event": event.name, **event.detail} if is_button else None,
+        "button": _button(event, buttons) if is_button else None,
     }
+
+
+def _button(event: Event, buttons: Mapping[str, Any]) -> dict[str, Any]:
+    """The pressed button, and those offered beside it: the same `button_event` with another label or value."""
+    pressed = (event.detail["label"], event.detail["value"])
+    siblings = [
+        {"label": label, "value": value, "clicked": (label, value) == pressed}
+        for label, value in buttons.get(event.name or "", (pressed,))
+    ]
+    return {"id": event.id, "button_event": event.name, "label": pressed[0], "value": pressed[1], "siblings": siblings}
 
 
 def _action_log(event: Event) -> dict[str, Any]:

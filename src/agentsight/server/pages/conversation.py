@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData
@@ -41,6 +41,7 @@ class Opened:
     stretch: Stretch
     files: list[Attachment]
     feedbacks: list[Feedback]
+    buttons: Mapping[str, Sequence[tuple[str, str]]]
     tokens: thread.Tokens | None
     places: list[str]
     newer: Conversation | None
@@ -62,7 +63,7 @@ def conversation(visit: Visit) -> Response:
         head=head,
         agent=agent,
         opened=opened,
-        lines=thread.lines(visit.voice, stretch.events, opened.files, inside),
+        lines=thread.lines(visit.voice, stretch.events, opened.files, inside, opened.buttons),
         anchor=lambda event: f"{_filtered(visit, f'conversations/{head.id}', at=event.id)}#m{event.id}",
         escalations=agent.escalation_actions,
         payload=thread.payload,
@@ -126,11 +127,13 @@ def _open(store: Store, visit: Visit) -> Opened:
     short = head.message_count + head.action_count <= WHOLE
     every = store.timeline.of(head.agent_id, [head.id]).get(head.id, []) if short else []
     stretch = _cut(every, _number(visit, "at"), _number(visit, "from"), _number(visit, "until")) if short else None
+    stretch = stretch or _window(store, visit, head)
     return Opened(
         head,
-        stretch or _window(store, visit, head),
+        stretch,
         store.conversations.attachments(head.agent_id, [head.id]).get(head.id, []),
         store.conversations.feedbacks(head.agent_id, [head.id]).get(head.id, []),
+        core.offered(store, head.agent_id, stretch.events),
         thread.spent(every),
         _places(visit, head),
         newer,

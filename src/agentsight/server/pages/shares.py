@@ -181,7 +181,9 @@ def _conversation(guest: Guest, share: Share) -> Response:
         title=share.name,
         head=found.conversation,
         agent=agent,
-        lines=thread.lines(guest.voice, found.events[:SHOWN_MESSAGES], found.attachments, found.feedbacks),
+        lines=thread.lines(
+            guest.voice, found.events[:SHOWN_MESSAGES], found.attachments, found.feedbacks, found.buttons
+        ),
         anchor=lambda event: f"#m{event.id}",
         escalations=agent.escalation_actions,
         pictures=thread.PICTURES,

@@ -50,6 +50,7 @@ class Line:
     waited_ms: float | None = None  # the customer's wait this message ended
     tokens: Tokens | None = None
     share: float = 0  # of the longest action here, in percent
+    buttons: Sequence[tuple[str, str]] = ()  # label and value of each button offered where one was pressed
 
     @property
     def id(self) -> str:
@@ -63,6 +64,7 @@ class Lines:
     voice: Voice
     files: Mapping[int, list[Attachment]]
     slowest_ms: float
+    buttons: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     day: date | None = None
     asked_us: int | None = None
@@ -80,7 +82,10 @@ class Lines:
         elif item.kind == "action":
             share = 100 * (item.duration_ms or 0) / self.slowest_ms if self.slowest_ms else 0
             self._put(Line("action", item.occurred_us, item, share=share))
-        elif item.kind in ("button", "attachment"):
+        elif item.kind == "button":
+            pressed = (str(item.detail.get("label", "")), str(item.detail.get("value", "")))
+            self._put(Line("button", item.occurred_us, item, buttons=self.buttons.get(item.name or "") or (pressed,)))
+        elif item.kind == "attachment":
             self._put(Line(item.kind, item.occurred_us, item, files=self.files.get(item.id, ())))
 
     def _put(self, line: Line) -> None:
@@ -117,15 +122,19 @@ class Lines:
 
 
 def lines(
-    voice: Voice, events: Iterable[Event], files: Iterable[Attachment] = (), feedbacks: Iterable[Feedback] = ()
+    voice: Voice,
+    events: Iterable[Event],
+    files: Iterable[Attachment] = (),
+    feedbacks: Iterable[Feedback] = (),
+    buttons: Mapping[str, Sequence[tuple[str, str]]] | None = None,
 ) -> list[Line]:
-    """The lines of a stretch of a timeline, with the feedback given in it."""
+    """The lines of a stretch of a timeline, with the feedback given in it; `buttons` as a Transcript has them."""
     events = list(events)
     by_event: dict[int, list[Attachment]] = {}
     for file in files:
         by_event.setdefault(file.event, []).append(file)
     slowest = max((event.duration_ms or 0 for event in events if event.kind == "action"), default=0)
-    built = Lines(voice, by_event, slowest)
+    built = Lines(voice, by_event, slowest, buttons or {})
     items: list[tuple[int, int, Event | Feedback]] = [
         (event.occurred_us, place, event) for place, event in enumerate(events)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import JSON, ColumnElement, String, cast, func, select, type_coerce
+from sqlalchemy import JSON, ColumnElement, String, cast, func, select
 
 from agentsight.core.model import Version
 
@@ -34,6 +34,7 @@ class SqlHistory:
 
     def _value(self, key: str) -> ColumnElement[str]:
         """A top-level value of the metadata, as text."""
+        text: ColumnElement[str] = cast(c.c.metadata, JSON)[key].as_string()
         if self._driver.connection.dialect.name == "sqlite":
-            return type_coerce(func.json_extract(c.c.metadata, f'$."{key}"'), String)
-        return cast(c.c.metadata, JSON)[key].as_string()
+            text = cast(func.json_extract(c.c.metadata, f'$."{key}"'), String)
+        return text

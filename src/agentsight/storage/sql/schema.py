@@ -173,6 +173,16 @@ Index(
     postgresql_where=text("kind = 'action'"),
 )
 
+button = Table(
+    "button",
+    metadata,
+    Column("agent_id", Id, primary_key=True, autoincrement=False),
+    Column("button_event", Text, primary_key=True),
+    Column("label", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
 attachment = Table(
     "attachment",
     metadata,

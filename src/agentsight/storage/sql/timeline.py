@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Select, and_, or_, select
@@ -11,6 +11,7 @@ from sqlalchemy import Select, and_, or_, select
 from agentsight.core.model import Event, Scope
 
 from .rows import Driver, dump_or_none, load
+from .schema import button
 from .schema import event as table
 
 _COLUMNS = ", ".join(column.name for column in table.columns)
@@ -138,6 +139,22 @@ class SqlTimeline:
         if following:
             messages = messages.where(table.c.occurred_us <= following.occurred_us)
         return [to_event(row) for row in self._driver.execute(messages.order_by(*place))]
+
+    def offer(self, agent_id: int, choices: Iterable[tuple[str, str, str]]) -> None:
+        rows = [(agent_id, *choice) for choice in sorted(set(choices))]
+        head = "INSERT INTO button (agent_id, button_event, label, value) VALUES"
+        self._driver.values(head, rows, "ON CONFLICT DO NOTHING")
+
+    def offered(self, agent_id: int, button_events: Collection[str]) -> dict[str, list[tuple[str, str]]]:
+        offered: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        if button_events:
+            of = (button.c.agent_id == agent_id, button.c.button_event.in_(button_events))
+            asked = (
+                select(button).where(*of).order_by(button.c.button_event, button.c.label, button.c.value).limit(1_000)
+            )
+            for row in self._driver.execute(asked):
+                offered[row.button_event].append((row.label, row.value))
+        return offered
 
     def find(self, scope: Scope, row: int) -> Event | None:
         found = self._driver.execute(
