@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from .conftest import Start, running, wait_until
 from .scripted import Scripted
@@ -337,3 +338,60 @@ def test_thirty_people_at_once(start: Start, url: str) -> None:
         with ThreadPoolExecutor(30) as pool:
             for person, answer in zip(people, pool.map(lambda who: who.said(f"I am {who.name}"), people), strict=True):
                 assert answer["response"] == f"You said I am {person.name}."
+
+
+def test_a_database_that_is_away_when_a_run_ends_costs_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    with start() as backend:
+        store = backend.app.state.chat.store
+        finish, failures = store.finish, iter([1, 1])
+
+        def shaky(*args: Any) -> Any:
+            if next(failures, None):
+                raise OperationalError("COMMIT", None, Exception("disk full"))
+            return finish(*args)
+
+        monkeypatch.setattr(store, "finish", shaky)
+        assert backend.person().said("hello")["response"] == "You said hello."
+
+
+def test_a_run_whose_end_could_not_be_saved_does_not_block_its_conversation(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentsight.chat.turn.SAVE_AGAIN_S", ())
+    with start(stale_s=0.5) as backend:
+        ann, store = backend.person(), backend.app.state.chat.store
+
+        def broken(*args: Any) -> Any:
+            raise OperationalError("COMMIT", None, Exception("disk full"))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "finish", broken)
+            with ann.stream("slow 20") as lines:
+                events = list(lines)
+        assert events[-1]["type"] == "error" and "disk full" not in str(events)
+        run = wait_until(lambda: (run := ann.run(events[0]["run_id"]))["status"] == "interrupted" and run)
+        assert run["response"].startswith("w0 ")
+        assert ann.said("hello", run["conversation_id"])["status"] == "completed"
+
+
+def test_a_database_that_is_away_is_said_as_503(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    with start() as backend:
+        ann, chat = backend.person(), backend.app.state.chat
+        assert ann.http.get("/readyz").status_code == 200
+
+        def broken(*args: Any, **kwargs: Any) -> Any:
+            raise OperationalError("BEGIN", None, Exception("secret path"))
+
+        monkeypatch.setattr(chat.db, "write", broken)
+        for answer in (ann.http.get("/readyz"), ann.say("hello")):
+            assert answer.status_code == 503 and answer.headers["retry-after"] and "secret" not in answer.text
+
+
+def test_what_finished_runs_said_is_kept_in_memory_up_to_a_limit(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentsight.chat.turn.KEEP_BYTES", 2000)
+    with start() as backend:
+        ann = backend.person()
+        runs = [ann.said("slow 10")["run_id"] for _ in range(5)]
+        kept = backend.app.state.chat.runs._live
+        assert runs[-1] in kept and len(kept) < 5
+        assert ann.events(runs[0])[-1]["type"] == "done"

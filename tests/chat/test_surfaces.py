@@ -80,6 +80,7 @@ def test_the_page_comes_to_browsers_and_the_history_to_programs(backend: Backend
     for name in ("chat.js", "chat.css", "icon.svg"):
         asset = httpx.get(f"{backend.address}/chat/static/{name}")
         assert asset.status_code == 200 and "immutable" in asset.headers["cache-control"]
+    assert httpx.head(f"{backend.address}/").status_code == httpx.head(f"{backend.address}/healthz").status_code == 200
     assert httpx.get(f"{backend.address}/chat/static/..%2fapp.py").status_code == 404
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
@@ -67,7 +67,8 @@ def create_app(settings: Settings, *, responder: Responder | None = None) -> Fas
     install_handlers(app)
     app.include_router(api.router)
     app.include_router(surfaces.router)
-    app.add_api_route("/healthz", _healthy, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/healthz", _healthy, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route("/readyz", _ready, methods=["GET", "HEAD"], include_in_schema=False)
     app.router.routes.append(Beside(_mcp_app(tools), ["/mcp"]))
     return app
 
@@ -146,4 +147,15 @@ def _mcp_app(tools: MCPServer) -> ASGIApp:
 
 
 async def _healthy() -> JSONResponse:
+    return JSONResponse({"status": "ok"})
+
+
+async def _ready(request: Request) -> JSONResponse:
+    db: Database = request.app.state.chat.db
+
+    def probe() -> None:
+        with db.write():
+            pass
+
+    await db.call(probe)
     return JSONResponse({"status": "ok"})

@@ -14,6 +14,8 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -185,11 +187,16 @@ def install_handlers(app: FastAPI) -> None:
     def unfit(request: Request, wrong: Any) -> Response:
         return refused(request, _refusal(wrong.errors()))
 
+    def away(request: Request, _: Any) -> Response:
+        body = problem(request, 503, "server_failed", "The database is away; try again in a moment.")
+        return JSONResponse(body, 503, {"Retry-After": "2"})
+
     def crashed(request: Request, _: Exception) -> Response:
         return JSONResponse(problem(request, 500, "server_failed", "Something went wrong here."), 500)
 
     handlers: list[tuple[Any, Callable[[Request, Any], Response]]] = [
-        (Refusal, refused), (HTTPException, http), (RequestValidationError, unfit), (Exception, crashed),
+        (Refusal, refused), (HTTPException, http), (RequestValidationError, unfit), (OperationalError, away), (PoolTimeout, away),
+        (Exception, crashed),
     ]  # fmt: skip
     for kind, handler in handlers:
         app.add_exception_handler(kind, handler)

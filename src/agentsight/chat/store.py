@@ -137,9 +137,9 @@ class Store:
         _interrupt(s, run)
 
     def _is_orphan(self, run: Run) -> bool:
-        if run.worker == self.db.worker.name:
-            return False
-        return run.beat_us < now_us() - self.settings.stale_s * 1_000_000 or self.db.worker.is_gone(run.worker)
+        """Whether nobody writes this run any more. One of our own is silent only when its end could not be saved."""
+        silent = run.beat_us < now_us() - self.settings.stale_s * 1_000_000
+        return silent or self.db.worker.is_gone(run.worker)
 
     def tool_started(self, run_id: str, call: ToolCall) -> int:
         """The row of a tool call that begins."""

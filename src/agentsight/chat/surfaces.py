@@ -66,6 +66,7 @@ async def simple_chat(request: Request, user: SignedIn) -> Response:
 
 
 # -- seed 004 --------------------------------------------------------------------------------------------------------
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def root(request: Request) -> Response:
     """The chat page."""
@@ -73,6 +74,7 @@ async def root(request: Request) -> Response:
 
 
 @router.get("/chat", include_in_schema=False)
+@router.head("/chat/", include_in_schema=False)
 @router.get("/chat/")
 async def page_or_history(request: Request) -> Response:
     """The chat page for a browser that opens it; for a program seed 004's history, oldest first."""
@@ -144,6 +146,7 @@ async def sign_out(request: Request) -> Response:
     return answer
 
 
+@router.head("/chat/static/{name}", include_in_schema=False)
 @router.get("/chat/static/{name}", include_in_schema=False)
 async def asset(request: Request, name: str) -> Response:
     """A file of the page; its address carries its hash, so it may be kept for a year."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agentsight.chat.database import Database
-from agentsight.chat.errors import AnswerTooLong, classify
+from agentsight.chat.errors import FAILURES, AnswerTooLong, classify
 from agentsight.chat.render import render
 from agentsight.chat.responder import (
     Event,
@@ -32,7 +32,9 @@ from agentsight.wire import storable
 log = logging.getLogger(__name__)
 
 MAX_ANSWER_CHARS = 256 * 1024
-KEEP_S = 60.0  # how long a finished run's events stay in memory for those who come back
+KEEP_S = 60.0  # how long a finished run's events stay in memory for those who come back,
+KEEP_BYTES = 32_000_000  # and how much of them
+SAVE_AGAIN_S = (0.2, 1.0, 5.0)  # when the database is away at the wrong moment
 POLL_S = 0.5  # how often a run that another process writes is looked at
 SWEEP_EVERY_BEATS = 5
 
@@ -88,6 +90,7 @@ class Runs:
         self.db, self.store, self.responder, self.settings = db, store, responder, settings
         self.outbox: Outbox | None = None
         self._live: dict[str, Live] = {}
+        self._kept: dict[str, int] = {}  # finished ones among them, oldest first, and their bytes
         self._ticker: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -261,16 +264,35 @@ class Runs:
             await (live.saving or asyncio.sleep(0))
         live.end.text = live.text()
         live.end.last_seq = len(live.lines) + 1
-        try:
-            last = await self.db.call(self._close_run, live)
-        except Exception:
-            log.exception("run %s could not be saved; it is swept up later", live.begun.run_id)
-            last = {"kind": "error", "code": "agent_error", "retryable": True, "detail": "", "message_id": None}
+        last = await self._save_end(live)
         live.over = True
         live.show(**last)
-        asyncio.get_running_loop().call_later(KEEP_S, self._live.pop, live.begun.run_id, None)
+        self._remember(live)
         if self.outbox is not None:
             self.outbox.wake()
+
+    async def _save_end(self, live: Live) -> dict[str, Any]:
+        for wait_s in (*SAVE_AGAIN_S, None):
+            try:
+                return await self.db.call(self._close_run, live)
+            except Exception:
+                if wait_s is None:
+                    log.exception("run %s could not be saved; what its draft holds is kept", live.begun.run_id)
+                else:
+                    await asyncio.sleep(wait_s)
+        failure = FAILURES["agent_error"]._asdict()
+        return {"kind": "error", "code": "agent_error", "message_id": None, **failure, "status": "failed"}
+
+    def _remember(self, live: Live) -> None:
+        """Keep the events for a minute, and of all runs together no more than there is room for."""
+        self._kept[live.begun.run_id] = sum(len(one.json) for one in live.lines)
+        asyncio.get_running_loop().call_later(KEEP_S, self._forget, live.begun.run_id)
+        while len(self._kept) > 1 and sum(self._kept.values()) > KEEP_BYTES:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, run_id: str) -> None:
+        self._kept.pop(run_id, None)
+        self._live.pop(run_id, None)
 
     def _close_run(self, live: Live) -> dict[str, Any]:
         return _last_line(self.store.finish(live.begun.run_id, live.end))

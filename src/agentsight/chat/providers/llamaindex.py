@@ -216,8 +216,9 @@ class CompatibleLLM(FunctionCallingLLM):
         prepared: dict[str, Any] = {"messages": messages}
         if tools:
             prepared["tools"] = [tool.metadata.to_openai_tool() for tool in tools]
-            prepared["tool_choice"] = "required" if tool_required else "auto"
-            prepared["parallel_tool_calls"] = allow_parallel_tool_calls
+            # what is the default anyway is left out: not every server knows the words
+            prepared |= {"tool_choice": "required"} if tool_required else {}
+            prepared |= {} if allow_parallel_tool_calls else {"parallel_tool_calls": False}
         return prepared
 
     def get_tool_calls_from_response(
