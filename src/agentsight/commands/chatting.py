@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 AGENT = "Chat"
 
+
+class NotInstalled(Refusal):
+    """The chat backend's packages are not there."""
+
+
 app = typer.Typer(help="The chat backend: streaming chat over your own agent, tracked by AgentSight.")
 
 

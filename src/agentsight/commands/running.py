@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import uvicorn
 from starlette.types import ASGIApp
 
+from agentsight.server.protocol import PatientProtocol
+
 from .common import Refusal
 
 KEEP_ALIVE_S = 75  # longer than any client's sending interval, so that a pooled connection is not cut under a request
@@ -50,7 +52,7 @@ def run(app: ASGIApp, listener: Listener, lines: Iterable[str] = ()) -> None:
     )
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=PatientProtocol,
         loop="auto",
         log_config=None,
         access_log=False,

@@ -13,7 +13,7 @@ from agentsight.server.app import open_app, wrapped
 from agentsight.server.settings import Settings
 
 from . import chatting
-from .common import Data, Database, change, make_agent, now_us
+from .common import Data, Database, change, make_agent, now_us, say
 from .running import Listener, run
 from .users import link
 
@@ -61,5 +61,9 @@ def demo(
 
     token, key = change(storage, prepare)
     lines = [f"Sign in: {link(settings, token)}", f"API key: {key}"]
-    told = chatting.beside(app, settings, storage, listener, sample.AGENT)
-    run(wrapped(app), listener, [*lines, f"Chat: {chatting.link(told, listener, CHAT_USER)}"])
+    try:
+        told = chatting.beside(app, settings, storage, listener, sample.AGENT)
+        lines.append(f"Chat: {chatting.link(told, listener, CHAT_USER)}")
+    except chatting.NotInstalled as missing:
+        say(f"No chat: {missing}")
+    run(wrapped(app), listener, lines)
