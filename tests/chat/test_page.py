@@ -84,6 +84,17 @@ def test_a_link_signs_in_and_leaves_no_token_behind(context: Any, person: Any) -
     expect(again.locator("#who")).to_contain_text(person.name)
 
 
+def test_a_link_with_somebody_elses_token_does_not_quietly_switch_accounts(
+    context: Any, person: Any, backend: Backend
+) -> None:
+    page, other = enter(context, person), backend.person("intruder")
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    page.goto(f"{other.address}/chat/?again#token={other.token}")
+    expect(page.locator("#who")).to_contain_text(person.name)
+    assert len(asked) == 1 and "intruder" in asked[0]
+
+
 def test_without_a_token_the_page_asks_for_one(context: Any, person: Any) -> None:
     page = context.new_page()
     page.goto(f"{person.address}/")

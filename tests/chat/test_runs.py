@@ -6,11 +6,14 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
+
+from agentsight.chat.responder import Text, ToolCall, ToolResult
 
 from .conftest import Start, running, wait_until
 from .scripted import Scripted
@@ -395,3 +398,22 @@ def test_what_finished_runs_said_is_kept_in_memory_up_to_a_limit(start: Start, m
         kept = backend.app.state.chat.runs._live
         assert runs[-1] in kept and len(kept) < 5
         assert ann.events(runs[0])[-1]["type"] == "done"
+
+
+def test_tool_results_of_every_kind_are_kept(start: Start, url: str) -> None:
+    odd = {"nul": "a\0b", "half": "\ud800", "nan": float("nan"), "when": datetime(2026, 1, 2), "big": "x" * 100_000}
+
+    class Odd(Scripted):
+        async def _play(self, turn: Any) -> Any:
+            for _ in range(2):  # and two at once by one id, as some servers number them
+                yield ToolCall("", "odd", odd)
+            for _ in range(2):
+                yield ToolResult("", odd)
+            yield ToolResult("nobody called", 1)
+            yield Text("done\0")
+
+    with start(url=url, responder=Odd()) as backend:
+        run = backend.person().said("go")
+        assert [call["status"] for call in run["tool_calls"]] == ["ok", "ok"] and run["response"] == "done␀"
+        assert run["tool_calls"][0]["result"]["truncated"] is True
+        assert run["tool_calls"][0]["result"]["beginning"].startswith('{"nul": "a␀b", "half": "\ufffd", "nan": NaN')

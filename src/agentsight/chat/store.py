@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -399,8 +400,12 @@ def _interrupt(s: Session, run: Run) -> None:
 
 # -- views -----------------------------------------------------------------------------------------------------------
 def as_json(value: Any) -> Any:
-    """`value` as JSON that every database can hold; over 64 KB only its beginning, marked."""
-    text = storable(json.dumps(value, default=str, ensure_ascii=False))
+    """`value` as JSON that every database can hold; over 64 KB only its beginning, marked.
+
+    >>> as_json({"when": datetime(2026, 1, 2), "odd": "a\\x00b", "much": float("inf")})
+    {'when': '2026-01-02 00:00:00', 'odd': 'a␀b', 'much': 'Infinity'}
+    """
+    text = _json_text(value)
     if len(text) <= MAX_JSON_CHARS:
         return json.loads(text, parse_constant=str)
     return {"truncated": True, "beginning": text[:MAX_JSON_CHARS]}
@@ -408,8 +413,16 @@ def as_json(value: Any) -> Any:
 
 def native_json(messages: Any) -> Any:
     """A vendor's record as JSON, or None when it is too large to keep: the text is kept anyway."""
-    text = storable(json.dumps(messages, default=str, ensure_ascii=False))
+    text = _json_text(messages)
     return json.loads(text, parse_constant=str) if len(text) <= MAX_NATIVE_CHARS else None
+
+
+def _json_text(value: Any) -> str:
+    text = storable(json.dumps(value, default=str, ensure_ascii=False, skipkeys=True))
+    return _ESCAPED_NUL.sub(r"\1␀", text)
+
+
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def instant(us: int | None) -> str | None:

@@ -62,7 +62,7 @@ class Live:
     chars: int = 0
     chars_kept: int = 0
     after_tool: bool = False
-    open_calls: dict[str, tuple[int, float]] = field(default_factory=dict)
+    open_calls: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # some models call twice by one id
     saving: asyncio.Future[Any] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -112,6 +112,11 @@ class Runs:
         Raises:
             Refusal: as `Store.start`.
         """
+        return await asyncio.shield(
+            self._start(user_id, ask)
+        )  # a request that is cancelled leaves no run without a task
+
+    async def _start(self, user_id: str, ask: Ask) -> Begun:
         responder = self.responder
         begun = await self.db.call(self.store.start, user_id, ask, responder.provider, responder.model)
         if begun.fresh:
@@ -220,10 +225,11 @@ class Runs:
             case Text(delta):
                 self._write(live, storable(delta))
             case ToolCall(call_id, tool_name):
+                began_s = time.monotonic()
                 parameters = as_json(event.parameters)
                 live.show("tool_call", call_id=call_id, tool_name=tool_name, parameters=parameters)
                 row = await self._save(live, self.db.call(self.store.tool_started, live.begun.run_id, event))
-                live.open_calls[call_id] = (row, time.monotonic())
+                live.open_calls.setdefault(call_id, []).append((row, began_s))
             case ToolResult(call_id, result, is_error):
                 await self._tool_ended(live, call_id, as_json(result), is_error)
             case Usage():
@@ -245,9 +251,9 @@ class Runs:
             raise AnswerTooLong
 
     async def _tool_ended(self, live: Live, call_id: str, result: Any, is_error: bool) -> None:
-        if call_id not in live.open_calls:
+        if not live.open_calls.get(call_id):
             return  # an answer to a call nobody made: a vendor's repair of its own history
-        row, began_s = live.open_calls.pop(call_id)
+        row, began_s = live.open_calls[call_id].pop(0)
         duration_ms = round((time.monotonic() - began_s) * 1000)
         live.after_tool = True
         live.show("tool_result", call_id=call_id, result=result, is_error=is_error, duration_ms=duration_ms)

@@ -358,11 +358,19 @@ async function signIn(token) {
   await ask('/chat/session', { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
 }
 
+// A link with somebody else's token must not quietly have people write into that account.
+async function wanted(token) {
+  const before = await ask('/chat/session').then(answer => answer.json()).catch(() => null);
+  let user = null;
+  try { user = JSON.parse(atob(token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub; } catch { /* the server will say */ }
+  return !before || before.user_id === user || confirm(`You are signed in as ${before.user_id}. Sign in as ${user} instead?`);
+}
+
 async function enter() {
   const found = new URLSearchParams(location.hash.slice(1)).get('token');
   if (found) {
     history.replaceState({}, '', location.pathname + location.search);
-    await signIn(found).catch(() => {});
+    if (await wanted(found)) await signIn(found).catch(() => {});
   }
   try { me = await (await ask('/chat/session')).json(); } catch (trouble) {
     if (trouble.status === 401) return void signedOut();
