@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 MISSING = "agentsight: the command line needs the server: pip install 'agentsight[server]' (missing: {})"
@@ -17,6 +18,7 @@ def main() -> None:
         sys.exit(MISSING.format(missing.name))
     from .errors import AgentSightError
 
+    os.umask(0o077)  # what we keep is for its owner alone
     try:
         app()
     except AgentSightError as refused:
