@@ -109,27 +109,31 @@ def usage(chance):
 def events(draw, most=14):
     """A few events of a few conversations, close together, around the hour that comes twice."""
     made = []
-    seeds = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(0, 10**6)), max_size=most))
-    for place, (name, quarter, seed) in enumerate(seeds):
+    who, when, what = st.integers(0, 2), st.integers(0, 40), st.integers(0, 10**6)
+    for place, (name, quarter, seed) in enumerate(
+        draw(st.lists(st.tuples(who, when, what), min_size=5, max_size=most))
+    ):
         chance = random.Random(seed)
         moment = datetime(2026, 10, 24, 22, tzinfo=UTC) + timedelta(minutes=7 * quarter)
         some = conversation(chance, name, moment, 0.001)
         if some:
-            event = dict(chance.choice(some))
+            event = dict(chance.choice(some[:2] + some))
             made.append(event | {"id": f"e{place}", "seq": place})
     return made
 
 
 def operations():
     """What may happen: batches in any order with repeats, deletions, returns, changes by hand."""
+    deliver = st.tuples(st.just("deliver"), st.lists(st.integers(0, 13), min_size=1, max_size=8))
+    change = st.tuples(st.integers(0, 2), st.sampled_from(["device", "customer_id", "language"]))
     return st.lists(
         st.one_of(
-            st.tuples(st.just("deliver"), st.lists(st.integers(0, 13), min_size=1, max_size=6)),
+            deliver,
+            deliver,
             st.tuples(st.just("delete"), st.integers(0, 2)),
             st.tuples(st.just("restore"), st.integers(0, 5)),
-            st.tuples(
-                st.just("change"), st.tuples(st.integers(0, 2), st.sampled_from(["device", "customer_id", "language"]))
-            ),
+            st.tuples(st.just("change"), change),
         ),
+        min_size=3,
         max_size=14,
     )

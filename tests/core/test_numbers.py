@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import oracle
-from agentsight.core import metrics
+from agentsight.core import analytics, metrics
 
 from . import histories
-from .both import Both
+from .both import NOW_US, Both
 
 ZONES = ["Europe/Zagreb", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
 RANGE = ("2026-10-22", "2026-11-03")  # both clock changes are inside
@@ -74,10 +76,17 @@ def busy():
     for number in (3, 17, 40, 41):
         both.delete(f"c{number}")
     both.restore([c["name"] for c in both.world.conversations].index("c17"))
-    both.change("c8", device="Tablet", customer_id="user 1")
-    both.change("c9", language="DE", metadata={"tier": "gold"})
-    both.change("c10", name="renamed")
+    talked = [name for name in dict.fromkeys(event["conversation_id"] for event in events) if talks(both.world, name)]
+    both.change(talked[0], customer_id="somebody else")
+    both.change(talked[1], device="Tablet")
+    both.change(talked[2], language="DE", metadata={"tier": "gold"})
+    both.change(talked[3], name="renamed")
     return both
+
+
+def talks(world, name):
+    conversation = world.live(name)
+    return conversation is not None and sum(event["kind"] == "message" for event in conversation["events"]) > 2
 
 
 def batches(events, chance):
@@ -171,6 +180,33 @@ def test_a_rebuild_mends_what_was_spoiled_and_says_what(busy):
     assert busy.rebuilt() == [] and busy.stored() == before
 
 
+def test_a_sample_of_days_finds_what_is_wrong_and_nothing_else(busy):
+    def sampled():
+        return busy.storage.read(lambda store: analytics.sample(store, busy.scope, NOW_US, days=89))
+
+    assert sampled() == []
+    spoil = "UPDATE rollup SET value = value + {} WHERE agent_id = ? AND plane = 0 AND measure = 8 AND value > 0"
+    busy.storage.write(lambda store: store.rollups._driver.run(spoil.format(1), (busy.agent.id,))).result()
+    assert any(line.startswith("total_messages on 2026-10-") for line in sampled())
+    busy.storage.write(lambda store: store.rollups._driver.run(spoil.format(-1), (busy.agent.id,))).result()
+    assert sampled() == []
+
+
+def test_a_new_list_of_escalation_actions_judges_old_conversations_too():
+    both = Both()
+    both.deliver(*histories.seeded(60, seed=4))
+    before = both.agent
+    after = replace(before, settings={"escalation_actions": ["search", "ticket"]})
+    both.storage.write(lambda store: metrics.escalate_again(store, before, after)).result()
+    oracle_was, oracle.ESCALATIONS = oracle.ESCALATIONS, {"search", "ticket"}
+    try:
+        compare(both, "day", "UTC", *FILTERS["none"])
+        compare(both, None, "UTC", *FILTERS["escalated"])
+    finally:
+        oracle.ESCALATIONS = oracle_was
+    assert both.rebuilt() == []
+
+
 # -- histories Hypothesis makes --------------------------------------------------------------------------------------
 QUIET = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -187,6 +223,30 @@ def test_any_order_and_number_of_deliveries_gives_the_same_numbers(events, order
         shuffled.deliver(*batch)
     assert shuffled.stored() == straight.stored()
     assert shuffled.rebuilt() == []
+
+
+def test_a_feedback_older_than_all_events_counts_the_same_whenever_it_arrives():
+    said = {"conversation_id": "c", "environment": "production"}
+    events = [
+        {"id": "1", "kind": "feedback", "sentiment": "positive", "occurred_at": "2026-10-24T10:00:00+00:00", **said},
+        {"id": "2", "kind": "conversation", "occurred_at": "2026-10-24T11:00:00+00:00", **said},
+        {
+            "id": "3",
+            "kind": "message",
+            "sender": "agent",
+            "content": "x",
+            "occurred_at": "2026-10-24T12:00:00+00:00",
+            **said,
+        },
+    ]
+    stored = []
+    for order in itertools.permutations(events):
+        both = Both()
+        for event in order:
+            both.deliver(event)
+        stored.append(both.stored())
+        assert both.rebuilt() == []
+    assert all(one == stored[0] for one in stored)
 
 
 @QUIET

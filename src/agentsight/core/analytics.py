@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from math import sqrt
+from random import Random
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -447,6 +448,25 @@ class _Part:
 _NOTHING = Sums()
 
 
+def sample(store: Store, scope: Scope, now_us: int, days: int = 3) -> list[str]:
+    """Some days of the last 90, chosen by the time, counted from rollups and from the events: a sentence per difference."""
+    chance = Random(now_us)
+    today = (_EPOCH + timedelta(microseconds=now_us)).date()
+    told: list[str] = []
+    for back in sorted(chance.sample(range(1, 91), days)):
+        day = (today - timedelta(days=back)).isoformat()
+        asked = Question(tuple(METRICS), day, day)
+        pairs = zip(
+            answer(store, scope, asked).series, answer(store, scope, asked, from_events=True).series, strict=True
+        )
+        told += [
+            f"{kept.name} on {day} is {counted.total}, not {kept.total}"
+            for kept, counted in pairs
+            if kept.total != counted.total
+        ]
+    return told
+
+
 def _all_hours() -> Iterator[str]:
     return (f"{day}-{hour:02d}" for day in _WEEKDAYS for hour in range(24))
 
@@ -553,12 +573,10 @@ class _Source:
         before: tuple[int, int] | None = None
         more = True
         while more:
-            heads, more = self._store.conversations.page(scope, where, limit=_PAGE, before=before)
+            heads, more = self._store.conversations.page(scope, where, limit=_PAGE, before=before, since_us=first_us)
             if heads:
                 before = heads[-1].started_us, heads[-1].id
-            yield [
-                head for head in heads if max(head.ended_us or 0, head.started_us) >= first_us or head.feedback_count
-            ]
+            yield heads
 
 
 class _Places:

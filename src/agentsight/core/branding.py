@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 from agentsight.errors import Invalid, NotFound, TooLarge
 
 from . import attachments
+from . import metrics
 from .model import Agent, Organization, Principal, User
 from .ports import Blobs, Store
 from .reports import named
@@ -79,6 +80,7 @@ def set_agent(store: Store, agent: Agent, name: str, escalation_actions: str) ->
         raise Invalid.of("escalation_actions", f"are more than {MAX_ACTIONS}")
     changed = replace(agent, name=named(name), settings={**agent.settings, "escalation_actions": actions})
     store.settings.keep_agent(changed)
+    metrics.escalate_again(store, agent, changed)
     return changed
 
 

@@ -20,7 +20,7 @@ from agentsight.wire import instant
 from . import measures as m
 from . import prices
 from .measures import Contribution, Deltas, Facet
-from .model import Conversation, Event, Feedback, Filter, Scope
+from .model import Agent, Conversation, Event, Feedback, Filter, Scope
 from .ports import Store
 from .turns import Turn, follow
 
@@ -607,6 +607,28 @@ def _together(store: Store, agent_id: int, heads: Sequence[Conversation]) -> Del
             deltas.facets.add(home[1])
             deltas.add(home[0], home[1], whole(head, events.get(head.id, []), feedbacks.get(head.id, [])))
     return deltas
+
+
+def escalate_again(store: Store, before: Agent, after: Agent) -> int:
+    """Judge anew which conversations were escalated, after the agent's list of escalation actions changed; gives how many were."""
+    scope, judged = Scope(after.organization_id, (after.id,)), 0
+    for name in sorted(before.escalation_actions ^ after.escalation_actions):
+        place: tuple[int, int] | None = None
+        more = True
+        while more:
+            where = Filter(action_name=name, include_deleted=True)
+            heads, more = store.conversations.page(scope, where, limit=_AT_ONCE, before=place)
+            place = (heads[-1].started_us, heads[-1].id) if heads else None
+            events = store.rollups.facts(after.id, [head.id for head in heads])
+            for head in heads:
+                ran = {event.name for event in events.get(head.id, []) if event.kind == "action"}
+                is_escalated = not ran.isdisjoint(after.escalation_actions)
+                if is_escalated != head.is_escalated:
+                    changed = head.but(is_escalated=is_escalated)
+                    store.conversations.change([changed])
+                    store.rollups.apply(after.id, restate(store, head, changed))
+                    judged += 1
+    return judged
 
 
 # -- the table in docs/metrics.md ------------------------------------------------------------------------------------

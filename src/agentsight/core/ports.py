@@ -87,8 +87,12 @@ class Conversations(Protocol):
         offset: int = 0,
         before: tuple[int, int] | None = None,
         after: tuple[int, int] | None = None,
+        since_us: int | None = None,
     ) -> tuple[list[Conversation], bool]:
-        """Newest first; `before` (started_us, id) continues below that row, `after` above it. True: there is more."""
+        """Newest first; `before` (started_us, id) continues below that row, `after` above it. True: there is more.
+
+        `since_us` leaves out what was over before, unless it has feedback, which may be younger.
+        """
 
     def count(self, scope: Scope, where: Filter, *, limit: int | None = None) -> int:
         """How many match; counting stops at `limit`."""
@@ -151,10 +155,6 @@ class Tenants(Protocol):
     def add_user(
         self, organization_id: int, email: str, role: str, agent_ids: Iterable[int], created_us: int
     ) -> User: ...
-
-    def password(self, user_id: int) -> str | None: ...
-
-    def set_password(self, user_id: int, digest: str) -> None: ...
 
     def add_link(self, digest: str, user_id: int, expires_us: int) -> None:
         """Remember a one-time sign-in link by the SHA-256 of its token."""

@@ -111,8 +111,12 @@ class SqlConversations:
         offset: int = 0,
         before: tuple[int, int] | None = None,
         after: tuple[int, int] | None = None,
+        since_us: int | None = None,
     ) -> tuple[list[Conversation], bool]:
         clauses = self._clauses(scope, where)
+        if since_us is not None:
+            still = or_(table.c.started_us >= since_us, table.c.ended_us >= since_us, table.c.feedback_count > 0)
+            clauses.append(still)
         if before is not None:
             clauses.append(_older(before))
         if after is not None:
