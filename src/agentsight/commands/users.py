@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
-from argon2 import PasswordHasher
 
 from agentsight.core import tenancy
 from agentsight.core.model import Agent, User
 from agentsight.core.ports import Store
 from agentsight.server.settings import Settings
 
-from .common import Data, Database, OrganizationName, Refusal, change, find_agent, now_us, opened
+from .common import Data, Database, OrganizationName, change, find_agent, now_us, opened
 
 app = typer.Typer(help="People who sign in to the dashboard.", no_args_is_help=True)
-
-MIN_PASSWORD_CHARS = 10
 
 
 @app.command()
@@ -26,25 +22,16 @@ def create(
     organization: OrganizationName = tenancy.DEFAULT_ORGANIZATION,
     role: Annotated[str, typer.Option(help="owner, member, or client (sees chosen agents)")] = "owner",
     agent: Annotated[list[str] | None, typer.Option(help="An agent they may see; repeat it. Default: all")] = None,
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read a password from stdin")] = False,
     data: Data = None,
     database: Database = None,
 ) -> None:
     """Add a person, or let one who is there in again; prints a sign-in link that works once, within a day."""
-    password = sys.stdin.readline().rstrip("\n") if password_stdin else None
-    if password is not None and len(password) < MIN_PASSWORD_CHARS:
-        raise Refusal(f"a password needs at least {MIN_PASSWORD_CHARS} characters")
     with opened(data, database) as (settings, storage):
 
-        def make(store: Store) -> str | None:
-            user = _add(store, organization, email, role, agent or [])
-            if password is not None:
-                store.tenants.set_password(user.id, PasswordHasher().hash(password))
-                return None
-            return tenancy.issue_link(store, user, now_us())
+        def make(store: Store) -> str:
+            return tenancy.issue_link(store, _add(store, organization, email, role, agent or []), now_us())
 
-        token = change(storage, make)
-    typer.echo(f"{email} can sign in with the password" if token is None else link(settings, token))
+        typer.echo(link(settings, change(storage, make)))
 
 
 def _add(store: Store, organization: str, email: str, role: str, names: list[str]) -> User:

@@ -78,7 +78,6 @@ class User:
     email: str
     role: Literal["owner", "member", "client"]
     agent_ids: tuple[int, ...] = ()  # empty: every agent of the organization
-    has_password: bool = False
 
 
 @dataclass(slots=True)

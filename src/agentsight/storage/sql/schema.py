@@ -70,7 +70,6 @@ user = Table(
     Column("email", Text, nullable=False, unique=True),
     Column("role", Text, nullable=False),
     Column("agent_ids", Text, nullable=False, server_default="[]"),
-    Column("password", Text),
     Column("created_us", BigInteger, nullable=False),
 )
 
@@ -285,7 +284,6 @@ share = Table(
     Column("author", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("hosts", Text, nullable=False),
-    Column("password", Text),
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger),
     Column("revoked_us", BigInteger),

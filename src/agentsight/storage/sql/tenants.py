@@ -103,13 +103,6 @@ class SqlTenants:
             raise LookupError("a user just added is not there")
         return added
 
-    def password(self, user_id: int) -> str | None:
-        stored: str | None = self._driver.execute(select(user.c.password).where(user.c.id == user_id)).scalar()
-        return stored
-
-    def set_password(self, user_id: int, digest: str) -> None:
-        self._driver.execute(update(user).where(user.c.id == user_id).values(password=digest))
-
     def add_link(self, digest: str, user_id: int, expires_us: int) -> None:
         self._driver.execute(insert(sign_in_link).values(digest=digest, user_id=user_id, expires_us=expires_us))
 
@@ -141,7 +134,7 @@ class SqlTenants:
         if row is None:
             return None
         seen = tuple(orjson.loads(row.agent_ids))
-        return User(row.id, row.organization_id, row.email, row.role, seen, has_password=row.password is not None)
+        return User(row.id, row.organization_id, row.email, row.role, seen)
 
 
 def _organization(row: Any) -> Organization:
