@@ -10,8 +10,7 @@ from zoneinfo import available_timezones
 
 from agentsight.errors import Invalid, NotFound, TooLarge
 
-from . import attachments
-from . import metrics
+from . import attachments, metrics
 from .model import Agent, Organization, Principal, User
 from .ports import Blobs, Store
 from .reports import named
