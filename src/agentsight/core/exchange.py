@@ -137,32 +137,35 @@ class _Messages:
 
     def __init__(self, key: str, messages: Sequence[Any], times: Sequence[int]):
         self._key, self._messages, self._times = key, messages, times
-        self._answers = {
-            message["tool_call_id"]: place
-            for place, message in enumerate(messages)
-            if isinstance(message, dict)
-            and message.get("role") == "tool"
-            and isinstance(message.get("tool_call_id"), str)
-        }
+        self._answers: dict[str, list[int]] = {}  # tool call id -> places of its results; agents use an id again
+        for place, message in enumerate(messages):
+            if isinstance(message, dict) and message.get("role") == "tool":
+                self._answers.setdefault(str(message.get("tool_call_id")), []).append(place)
+        self._claimed: set[int] = set()
+
+    def _answer(self, place: int, call_id: Any) -> int | None:
+        """Where the result of a call stands: the first one after it with its id that is no earlier call's."""
+        after = (other for other in self._answers.get(str(call_id), ()) if other > place and other not in self._claimed)
+        answer = next(after, None)
+        if answer is not None:
+            self._claimed.add(answer)
+        return answer
 
     def drafts(self) -> Iterator[Draft | InvalidEvent]:
-        called: set[str] = set()
         for place, message in enumerate(self._messages):
             if not isinstance(message, dict):
                 yield InvalidEvent("messages", f"item {place} is not an object")
                 continue
             role = message.get("role") or message.get("sender")
             if role == "tool":
-                if message.get("tool_call_id") not in called:
+                if place not in self._claimed:
                     yield self._action(place, 0, message.get("name"), None, place)
             elif role in _END_USER or role in _AGENT:
-                yield from self._said(place, message, "end_user" if role in _END_USER else "agent", called)
+                yield from self._said(place, message, "end_user" if role in _END_USER else "agent")
             elif role not in ("system", "developer"):
                 yield InvalidEvent("role", f"of message {place} must be user, assistant, tool or system")
 
-    def _said(
-        self, place: int, message: Mapping[str, Any], sender: str, called: set[str]
-    ) -> Iterator[Draft | InvalidEvent]:
+    def _said(self, place: int, message: Mapping[str, Any], sender: str) -> Iterator[Draft | InvalidEvent]:
         text = _text(message.get("content"))
         if text.strip():
             fields = {"sender": sender, "content": text, "metadata": message.get("metadata")}
@@ -173,8 +176,7 @@ class _Messages:
             if not isinstance(function, dict):
                 yield InvalidEvent("tool_calls", f"of message {place} must hold functions")
                 continue
-            called.add(str(call.get("id")))
-            answer = self._answers.get(str(call.get("id")))
+            answer = self._answer(place, call.get("id"))
             yield self._action(place, number + 1, function.get("name"), function.get("arguments"), answer)
 
     def _action(self, place: int, seq: int, name: Any, arguments: Any, answer: int | None) -> Draft | InvalidEvent:
