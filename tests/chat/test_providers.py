@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,6 +26,19 @@ ENGINES = ["sqlite", "postgresql"]
 def test_the_vendor_is_installed(provider: str) -> None:
     if provider not in HERE:
         pytest.skip(f"provider {provider} is NOT tested here: package {VENDORS[provider]} is not installed")
+
+
+@pytest.mark.parametrize(
+    "floor", ["openai-agents 0.20", "pydantic-ai-slim 2.31", "llama-index-core 0.14.20", "mcp 2.3"]
+)
+def test_what_is_installed_is_not_of_years_ago(floor: str) -> None:
+    """pip goes back to a LlamaIndex of 2024 without a word when the vendors' wishes clash; `pip check` is content."""
+    name, _, least = floor.partition(" ")
+    try:
+        here = version(name)
+    except PackageNotFoundError:
+        return
+    assert [int(part) for part in here.split(".")[:3]] >= [int(part) for part in least.split(".")]
 
 
 @pytest.fixture(scope="module")
