@@ -11,12 +11,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select, tuple_
 
-from agentsight.core.measures import UNKNOWN, normal
+from agentsight.core.measures import DIMENSIONS, UNKNOWN, normal
 from agentsight.core.model import Attachment, Conversation, Feedback, Filter, Scope
 
 from .counted import counted
 from .rows import Driver, dump, load
-from .schema import attachment, event, feedback
+from .schema import attachment, event, facet, feedback
 from .schema import conversation as table
 
 _NAMES = tuple(column.name for column in table.columns)
@@ -122,8 +122,14 @@ class SqlConversations:
         if after is not None:
             clauses.append(_newer(after))
         upwards = after is not None
-        per_agent = [self._page_of(agent, clauses, limit + 1, offset, upwards) for agent in scope.agent_ids]
-        merged = per_agent[0] if len(per_agent) == 1 else _merge(per_agent, upwards, limit + 1)
+        if len(scope.agent_ids) == 1:
+            merged = self._page_of(scope.agent_ids[0], clauses, limit + 1, offset, upwards)
+        else:  # each agent's rows lie in order; as many of each as the page could need are merged
+            deep = offset + limit + 1
+            merged = _merge(
+                [self._page_of(agent, clauses, deep, 0, upwards) for agent in scope.agent_ids], upwards, deep
+            )
+            merged = merged[offset:]
         rows = merged[:limit]
         return (rows[::-1] if upwards else rows), len(merged) > limit
 
@@ -152,14 +158,10 @@ class SqlConversations:
         return int(self._driver.execute(select(func.count()).select_from(matching.subquery())).scalar_one())
 
     def values(self, scope: Scope, column: str) -> list[str]:
-        counted = (
-            select(table.c[column])
-            .where(table.c.agent_id.in_(scope.agent_ids), table.c.deleted_us.is_(None), table.c[column].is_not(None))
-            .group_by(table.c[column])
-            .order_by(func.count().desc(), table.c[column])
-            .limit(200)
-        )
-        return [row[0] for row in self._driver.execute(counted)]
+        own = facet.c[column]
+        plane = 1 << DIMENSIONS.index(column)
+        of = (facet.c.agent_id.in_(scope.agent_ids), facet.c.plane == plane, own != UNKNOWN)
+        return [row[0] for row in self._driver.execute(select(own).where(*of).distinct().order_by(own).limit(200))]
 
     def _clauses(self, scope: Scope, where: Filter) -> list[ColumnElement[bool]]:
         clauses: list[ColumnElement[bool]] = [] if where.include_deleted else [table.c.deleted_us.is_(None)]
@@ -229,9 +231,7 @@ class SqlConversations:
             self._driver.insert(attachment, rows)
 
     def attachments(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Attachment]]:
-        return _grouped(
-            self._beside(attachment, (), agent_id, conversations), lambda row: Attachment(*row)
-        )
+        return _grouped(self._beside(attachment, (), agent_id, conversations), lambda row: Attachment(*row))
 
     def attachment(self, id: int) -> Attachment | None:
         row = self._driver.execute(select(attachment).where(attachment.c.id == id)).first()
