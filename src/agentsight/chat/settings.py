@@ -85,17 +85,6 @@ class Settings:
             tracking_endpoint=env.get("AGENTSIGHT_API_ENDPOINT") or None,
         )
 
-    def check_host(self, host: str) -> None:
-        """Refuse to listen for the world with a secret nobody has seen.
-
-        Raises:
-            ConfigError: the secret was made at first start, and `host` is not this machine alone.
-        """
-        if self.secret_was_made and host not in ("127.0.0.1", "::1", "localhost"):
-            raise ConfigError(
-                f"AGENTSIGHT_CHAT_SECRET: set one (or AGENTSIGHT_CHAT_JWKS_URL) before listening on {host}"
-            )
-
 
 def _database_url(env: Mapping[str, str], folder: Path) -> str:
     url = env.get("AGENTSIGHT_CHAT_DATABASE_URL") or env.get("DATABASE_URL") or f"sqlite:///{folder / 'chat.db'}"
