@@ -284,6 +284,7 @@ share = Table(
     Column("author", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("hosts", Text, nullable=False),
+    Column("password", Text),
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger),
     Column("revoked_us", BigInteger),
