@@ -61,6 +61,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     state.blobs = FileBlobs(settings.files)
     state.signer = URLSafeTimedSerializer(settings.secret(), salt="files")
     state.keys, state.keys_noted = {}, {}
+    state.room = http.Room()
     app.add_exception_handler(AgentSightError, http.on_refusal)
     app.add_exception_handler(HTTPException, http.on_http_exception)
     app.add_exception_handler(Exception, http.on_crash)

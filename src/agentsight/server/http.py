@@ -8,8 +8,9 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import orjson
@@ -40,6 +41,7 @@ from agentsight.errors import (
 T = TypeVar("T")
 
 SESSION_COOKIE = "agentsight_session"
+MOST_HELD_BYTES = 48 * 1024 * 1024  # of batches being stored; decoded they take about five times as much
 BODY_S = 30  # a body that takes longer is cut
 KEY_MEMORY_S, KEY_GRACE_S = 0.8, 0.2  # how long a verified key is believed; so long a revoked one may still pass
 _SLASHES = re.compile(r"//+")
@@ -211,6 +213,24 @@ def _gunzip(body: bytes, most: int) -> bytes:
     if inflater.unused_data.strip(b"\x00"):
         raise Invalid.of("body", "has something after its gzip")
     return plain
+
+
+class Room:
+    """How much of batches is in memory at once; what comes beyond is asked to come back, so that memory has an end."""
+
+    def __init__(self, most: int = MOST_HELD_BYTES):
+        self._most, self._held = most, 0
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Room for `size` bytes until the end of the block. Raises ServerFailed when there is none; one always fits."""
+        if self._held and self._held + size > self._most:
+            raise ServerFailed("too much at once; try again", retry_after_s=1)
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size
 
 
 def require_json(request: Request) -> None:

@@ -23,7 +23,7 @@ from agentsight import wire
 from agentsight.core import attachments, conversations, ingest
 from agentsight.core.model import Agent, Attachment, Conversation, Verdict
 from agentsight.core.ports import Blobs, Store
-from agentsight.errors import Invalid, InvalidEvent, TooLarge
+from agentsight.errors import Invalid, InvalidEvent, ServerFailed, TooLarge
 from agentsight.wire import Draft
 
 from . import described, http, render, salvage, telemetry, translate
@@ -44,7 +44,14 @@ async def batch(request: Request) -> Response:
     asking = await http.principal(request, write=True)
     agent = conversations.only_agent(asking.agent)
     http.require_json(request)
-    body = await http.read_body(request, wire.MAX_BATCH_BYTES)
+    room: http.Room = request.app.state.room
+    with room.hold(http.declared_bytes(request)):
+        body = await http.read_body(request, wire.MAX_BATCH_BYTES)
+        with room.hold(max(0, len(body) - http.declared_bytes(request))):
+            return await _store_batch(request, agent, body)
+
+
+async def _store_batch(request: Request, agent: Agent, body: bytes) -> Response:
     now_us = http.now_us()
     document = await run_in_threadpool(_decode, body) if len(body) > _BIG_BYTES else _decode(body)
     drafts = _drafts(document, now_us)
@@ -52,6 +59,7 @@ async def batch(request: Request) -> Response:
         drafts = await run_in_threadpool(_with_files, request.app.state.blobs, drafts)
     verdicts = await http.write(request, partial(ingest.accept, agent=agent, drafts=drafts, now_us=now_us))
     telemetry.count(verdicts)
+    telemetry.count_dropped(document.get("dropped"))
     return Json(_batch_answer(verdicts))
 
 
@@ -284,6 +292,8 @@ async def _form(request: Request) -> tuple[dict[str, Any], list[tuple[bytes, Any
         if "Too many" in wrong.message:
             raise TooLarge(f"an upload may have {wire.MAX_FILES} files and 64 fields at most") from None
         raise Invalid.of("body", f"is not multipart/form-data: {wrong.message[:120]}") from None
+    except OSError as wrong:  # the folder for temporary files
+        raise ServerFailed("the upload cannot be kept now; storage is full", retry_after_s=5) from wrong
     async with _closing(form):
         return await _form_parts(form)
 
