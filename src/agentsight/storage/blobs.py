@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 from pathlib import Path
 
-from agentsight.errors import NotFound
+from agentsight.errors import NotFound, ServerFailed
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -17,24 +19,36 @@ class FileBlobs:
         self._folder = folder
 
     def put(self, data: bytes) -> str:
-        """Keep `data` and give its SHA-256; on disk, whole, before this returns."""
+        """Keep `data` and give its SHA-256; on disk, whole, before this returns. Raises ServerFailed: the disk is full."""
         sha256 = hashlib.sha256(data).hexdigest()
         path = self._path(sha256)
         if path.exists():
             return sha256
+        try:
+            self._write(path, data)
+        except OSError as wrong:
+            raise ServerFailed(
+                "storage is full" if wrong.errno in _FULL else "files cannot be kept now", retry_after_s=5
+            ) from wrong
+        return sha256
+
+    def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = path.with_name(f"{sha256}.{os.getpid()}.{os.urandom(4).hex()}.part")
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        part = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+        try:
+            with open(part, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-        return sha256
 
     def get(self, sha256: str) -> bytes:
         try:
