@@ -87,10 +87,10 @@ _node = int.from_bytes(os.urandom(6), "big") & (2**42 - 1)
 def event_id(occurred_us: int, seq: int) -> str:
     """The UUIDv7 of what happened at `occurred_us` as number `seq` of this process, the same however often asked."""
     millis, micros = divmod(occurred_us, 1000)
-    high = (millis << 16) | 0x7000 | micros
     low = (0b10 << 62) | (_node << 20) | (seq & 0xFFFFF)
-    text = f"{high:016x}{low:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return (
+        f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-{0x7000 | micros:04x}-{low >> 48:04x}-{low & 0xFFFF_FFFF_FFFF:012x}"
+    )
 
 
 # -- what was given --------------------------------------------------------------------------------------------------

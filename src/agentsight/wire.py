@@ -176,10 +176,34 @@ def read_json(value: Any, field: str, *, max_chars: int, max_depth: int, max_key
     return copy(value, max_depth)
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether `read_json` would only copy these metadata, being one level of sound text and numbers. Most are."""
+    if type(value) is not dict or len(value) > MAX_METADATA_KEYS:
+        return False
+    room = MAX_METADATA_CHARS
+    for name, child in value.items():
+        if type(name) is not str or len(name) > 256 or storable(name) is not name:
+            return False
+        room -= len(name)
+        kind = type(child)
+        if kind is str:
+            room -= len(child)
+            if storable(child) is not child:
+                return False
+        elif kind is int:
+            if not -MAX_SAFE_INTEGER <= child <= MAX_SAFE_INTEGER:
+                return False
+        elif child is not None and kind is not bool and not (kind is float and math.isfinite(child)):
+            return False
+    return room >= 0
+
+
 def read_metadata(value: Any, field: str = "metadata") -> dict[str, Any]:
     """Metadata as an object; anything else is kept under the key `value`, so that nobody's event is lost for it."""
     if not value and (value is None or value == {}):
         return {}
+    if _is_plain(value):
+        return value.copy()  # type: ignore[no-any-return]
     clean = read_json(
         value, field, max_chars=MAX_METADATA_CHARS, max_depth=MAX_METADATA_DEPTH, max_keys=MAX_METADATA_KEYS
     )
@@ -224,7 +248,13 @@ def instant(us: int) -> str:
     >>> instant(1_500_000)
     '1970-01-01T00:00:01.500000Z'
     """
-    return (_EPOCH + timedelta(microseconds=us)).isoformat(timespec="microseconds")[:-6] + "Z"
+    second, micros = divmod(us, 1_000_000)
+    return f"{_second_text(second)}.{micros:06d}Z"
+
+
+@lru_cache(4_096)
+def _second_text(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).isoformat()[:-6]
 
 
 def read_conversation_id(value: Any, field: str = "conversation_id") -> str:
