@@ -67,6 +67,16 @@ _env = Environment(
     undefined=StrictUndefined,
     extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
 )
+_VALUES = (
+    _N("positive"),
+    _N("neutral"),
+    _N("negative"),
+    _N("production"),
+    _N("development"),
+    _N("owner"),
+    _N("member"),
+    _N("client"),
+)  # values of fields, said by their own names
 NAVIGATION = (
     ("analytics", _N("Analytics"), "chart-column"),
     ("conversations", _N("Conversations"), "messages-square"),
@@ -163,7 +173,13 @@ class Visitor:
     def render(self, template: str, code: int = 200, **values: Any) -> Response:
         """The page, in this visitor's words and colours, compressed when it is worth it."""
         notice = self.request.cookies.get("notice", "")
-        values = {"visit": self, "v": self.voice, "_": self.voice.say, "request": self.request} | values
+        values = {
+            "visit": self,
+            "v": self.voice,
+            "_": self.voice.say,
+            "count": self.voice.count,
+            "request": self.request,
+        } | values
         values["notice"] = notice
         body = _env.get_template(template).render(values).encode("utf-8", "replace")
         headers = {"Cache-Control": "no-store", "Vary": "Accept-Encoding, Cookie, X-Swap"}
@@ -312,7 +328,8 @@ def door(path: str, method: str = "GET") -> Callable[[Callable[..., Response]], 
 async def read_form(request: Request) -> FormData:
     """The form of a POST. Raises Forbidden when another site sent it."""
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    if site not in (None, "same-origin", "none") or (origin and urlsplit(origin).netloc != request.headers.get("host")):
+    ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    if not (site in ("same-origin", "none") if site else ours):
         raise Forbidden("this form came from another site")
     return await request.form(max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=2**26)
 
@@ -384,7 +401,7 @@ def zone_named(name: str | None, otherwise: str) -> ZoneInfo:
         if candidate and not candidate.startswith("/") and len(candidate) < 64:
             try:
                 return ZoneInfo(candidate)
-            except (ValueError, OSError):
+            except (KeyError, ValueError, OSError):
                 continue
     return ZoneInfo("UTC")
 

@@ -98,7 +98,7 @@ addEventListener('keydown', event => {
     choose(next);
   }
   if (typing() || event.metaKey || event.ctrlKey || event.altKey || $('dialog[open]')) return;
-  if (going && Date.now() - going < 1200 && /^[ac]$/.test(key)) return all('.side .nav')[key === 'a' ? 0 : 1]?.click();
+  if (going && Date.now() - going < 1200 && /^[ac]$/.test(key)) return $(`[data-go=${key}]`)?.click();
   going = key === 'g' ? Date.now() : 0;
   if (key === '/') { event.preventDefault(); ($('#q') ?? $('#find'))?.focus(); }
   else if (key === '?') $('#keys')?.showModal();

@@ -66,9 +66,8 @@ def style(brand: Brand) -> str:
     text = {theme: readable(accent, mixed(accent, surface, 0.15), 4.7) for theme, surface in SURFACES.items()}
     return (
         f":root{{--accent:{accent};--accent2:{brand.accent2};--accent-btn:{button};--accent-fg:{on_button};"
-        f"--accent-text:{text['light']};--radius:{RADII[brand.radius]}px;--font:{FONTS[brand.font]}}}"
-        f":root[data-theme=dark]{{--accent-text:{text['dark']}}}"
-        f"@media(prefers-color-scheme:dark){{:root[data-theme=auto]{{--accent-text:{text['dark']}}}}}"
+        f"--accent-text:light-dark({text['light']},{text['dark']});"
+        f"--radius:{RADII[brand.radius]}px;--font:{FONTS[brand.font]}}}"
     )
 
 

@@ -1,0 +1,93 @@
+"""What a page may weigh, and how soon it is there."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from statistics import median
+
+import httpx
+import pytest
+
+from agentsight.server.ui.assets import asset
+
+from .conftest import Looking, Site
+
+KB = 1024
+PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
+SHIFT = """() => new Promise(done => {
+  let sum = 0;
+  new PerformanceObserver(list => { for (const one of list.getEntries()) sum += one.value; })
+    .observe({ type: 'layout-shift', buffered: true });
+  setTimeout(() => done(sum), 250);
+})"""
+
+
+@pytest.mark.parametrize(("name", "most"), [("app.css", 8), ("app.js", 6), ("world.svg", 24)])
+def test_a_static_file_keeps_its_budget(name: str, most: int):
+    found = asset(name)
+    assert found and len(found.packed) <= most * KB, len(found.packed)
+
+
+@pytest.mark.parametrize(
+    ("path", "html", "all_of_it"), [("analytics", 15, 60), ("conversations", 15, 25), ("conversations/5", 15, 25)]
+)
+def test_a_page_keeps_its_budget(look: Looking, path: str, html: int, all_of_it: int):
+    page = look.page()
+    sizes: dict[str, int] = {}
+    page.on("response", lambda answer: sizes.update({answer.url: int(answer.headers.get("content-length") or 0)}))
+    page.goto(look.address(path))
+    page.wait_for_load_state("load")
+    fetched = {url: size for url, size in sizes.items() if not url.endswith("/live") and "/live?" not in url}
+    assert fetched[look.address(path)] <= html * KB, fetched
+    assert sum(fetched.values()) <= all_of_it * KB, fetched
+    assert len(fetched) <= 8, fetched
+    assert page.locator("*").count() <= 2500
+
+
+def test_first_paint_is_soon_and_nothing_moves_afterwards(look: Looking):
+    paints = []
+    for _ in range(5):
+        page = look.page("analytics")
+        page.wait_for_load_state("load")
+        paints.append(
+            page.locator("html").evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        )
+        shift = page.locator("html").evaluate(SHIFT)
+        assert shift < 0.01
+    assert min(paints) <= 500, paints
+
+
+@pytest.mark.parametrize(("path", "most_ms"), [("analytics", 150), ("conversations", 150), ("conversations/5", 150)])
+def test_the_server_answers_soon(site: Site, web: httpx.Client, path: str, most_ms: int):
+    web.get(f"{site.base}/{path}")
+    times = []
+    for _ in range(7):
+        began = time.perf_counter()
+        assert web.get(f"{site.base}/{path}").status_code == 200
+        times.append(1000 * (time.perf_counter() - began))
+    assert median(times) <= most_ms, times
+
+
+def test_a_second_visit_fetches_no_file_again(look: Looking):
+    page = look.page("analytics")
+    again: list[str] = []
+    page.on(
+        "response",
+        lambda answer: (
+            again.append(answer.url) if "/static/" in answer.url and not answer.from_service_worker else None
+        ),
+    )
+    page.goto(look.address("conversations"))
+    cached = page.locator("html").evaluate(
+        "() => performance.getEntriesByType('resource').filter(one => one.name.includes('/static/')).map(one => one.transferSize)"
+    )
+    assert set(cached) == {0}, cached
+
+
+def test_compressed_and_plain_are_the_same_page(site: Site):
+    with httpx.Client(base_url=site.url) as web:
+        packed = web.get("/login", headers={"accept-encoding": "gzip"})
+        plain = web.get("/login", headers={"accept-encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip" and "content-encoding" not in plain.headers
+    assert packed.text == plain.text and len(gzip.compress(plain.content)) < len(plain.content)
