@@ -80,7 +80,7 @@ class SqliteDialect:
     def index_messages(self, driver: Driver, first: int, last: int) -> None:
         driver.run(
             "INSERT INTO message_text(rowid, content) "
-            "SELECT id, content FROM event WHERE id BETWEEN ? AND ? AND kind = 'message'",
+            "SELECT id, folded(content) FROM event WHERE id BETWEEN ? AND ? AND kind = 'message'",
             (first, last),
         )
 
@@ -106,12 +106,17 @@ class SqliteDialect:
 
 
 def fold(text: str) -> str:
-    """`text` without case. Character by character, as SQLite's trigram index folds, so that both agree."""
-    return text.lower()
+    """`text` without case, character by character, so that a part of a text stays a part of it: not `lower`, which
+    writes a sigma by its neighbours. The index is fed folded text, for its own folding knows other letters."""
+    return text.casefold()
+
+
+def _folded(text: str | None) -> str | None:
+    return None if text is None else fold(text)
 
 
 def _contains_folded(text: str | None, needle: str) -> bool:
-    return text is not None and needle in text.lower()
+    return text is not None and needle in fold(text)
 
 
 def _json_path(keys: Sequence[str]) -> str:
@@ -160,6 +165,7 @@ class SqliteStorage:
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.create_function("contains_folded", 2, _contains_folded, deterministic=True)
+        connection.create_function("folded", 1, _folded, deterministic=True)
         return connection
 
     def _engine(self, pool: type[NullPool] | type[QueuePool], begin: str, **options: Any) -> Engine:
