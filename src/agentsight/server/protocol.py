@@ -9,9 +9,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_S = 20  # a request's head has arrived, or the connection is cut
 HEAD_BYTES = 65_536
-REST_S = (
-    5  # so long, and so much, of a body that was answered early is still taken, so that its sender reads the answer
-)
+# So long, and so much, of a body that was answered early is still taken, so that its sender reads the answer.
+REST_S = 5
 REST_BYTES = 64 * 1024 * 1024
 STALL_S = 30  # a client that takes nothing of its answer for so long is cut
 
