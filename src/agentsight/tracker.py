@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
-import copy
 import logging
 import os
-import sys
 import threading
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, ClassVar
+from typing import Any
 
-from . import wire
-from .buffer import ITEM_BYTES as _ITEM_BYTES
-from .buffer import Buffer, Item, Scope, cut, forget_parent, in_event_loop, snapshot
+from . import lifetime, summary, wire
+from .buffer import ITEM_BYTES, Buffer, Item, forget_parent
 from .config import Config, Settings
 from .enums import AttachmentMode, Environment, LogLevel, Sender, TokenHandlerType
 from .errors import AgentSightError, InvalidEvent
@@ -28,36 +23,19 @@ from .exceptions import (
     NoDataToSendException,
 )
 from .helpers.attachments import read_attachments
-from .helpers.conversation_utils import generate_conversation_id
-from .sender import EXIT_S, WAIT_S, Ticket, sound
-from .sender import Sender as _Delivery
+from .helpers.conversation_utils import generate_conversation_id, get_iso_timestamp
+from .outbox import WAIT_S, Ticket
+from .parcels import sound
+from .scope import Scope, ScopedConfig, in_event_loop
+from .sender import EXIT_S
+from .sender import Sender as Delivery
+from .snapshot import cut, snapshot
 from .transport import HTTPClient
 from .types import AttachmentInput
 
 _UNSET: Any = object()
-_COUNTED = {"question": "questions", "answer": "answers", "attachments": "attachments", "action": "actions",
-            "button": "buttons"}  # fmt: skip
 
 logger = logging.getLogger("agentsight")
-
-
-class _ScopedConfig(Config):
-    """Settings whose `conversation_id` is the one this task, thread or script is in."""
-
-    scope: Scope
-
-    @property
-    def conversation_id(self) -> str | None:
-        here = self.scope.current() if "scope" in self.__dict__ else None
-        return here or self.__dict__.get("_conversation_id")
-
-    @conversation_id.setter
-    def conversation_id(self, value: str | None) -> None:
-        if "scope" in self.__dict__:
-            if value:
-                self.scope.enter(str(value))
-        else:
-            self.__dict__["_conversation_id"] = value or None
 
 
 class ConversationTracker:
@@ -115,7 +93,7 @@ class ConversationTracker:
         self._http: HTTPClient | None = None
         self._scope = Scope()
         self._buffer = Buffer()
-        self._delivery = _Delivery(self._buffer, lambda: self.config, lambda: self.settings)
+        self._delivery = Delivery(self._buffer, lambda: self.config, lambda: self.settings)
         self._tokens: dict[str, dict[str | None, dict[str, int]]] = {}
         self._tokens_seen = False
         self._swept: dict[str, None] = {}
@@ -165,7 +143,7 @@ class ConversationTracker:
 
     def _adopt_config(self, base: Config) -> None:
         started_in = base.conversation_id
-        scoped = _ScopedConfig(
+        scoped = ScopedConfig(
             api_key=base.api_key or "",
             endpoint=base.endpoint,
             app_url=base.app_url,
@@ -190,11 +168,11 @@ class ConversationTracker:
         if not self._awake:
             with self._instance_lock:
                 if not self._awake:
-                    _Lifetime.watch(self)
+                    lifetime.watch(self)
                     self._awake = True
                     self._eager = self.settings.spool == "always" or self.settings.auto_send_s > 0
                     self._start_counting()
-        self._ready = _Lifetime.watch_signal()
+        self._ready = lifetime.watch_signal()
 
     def _start_counting(self) -> None:
         handler = self.config.token_handler
@@ -253,7 +231,7 @@ class ConversationTracker:
         fields = self._conversation_fields(
             conversation_id, customer_id, customer_ip_address, device, source, language, name, environment, metadata
         )
-        body = {"timestamp": get_timestamp(), **fields, "is_used": False}
+        body = {"timestamp": get_iso_timestamp(), **fields, "is_used": False}
         self._wake()
         self.config.key  # noqa: B018  says at once that there is none
         if in_event_loop():
@@ -267,7 +245,7 @@ class ConversationTracker:
         except AgentSightError as trouble:
             logger.warning("AgentSight could not initialize a conversation now (%s); it is tried again", trouble)
             fields = sound("conversation", body)
-            item, kept = self._buffer.add("conversation", "conversation", body["conversation_id"], fields, _ITEM_BYTES)
+            item, kept = self._buffer.add("conversation", "conversation", body["conversation_id"], fields, ITEM_BYTES)
             if kept:
                 self._delivery.submit(self._take(item.conversation_id))
 
@@ -459,6 +437,8 @@ class ConversationTracker:
         conversation_id = self._here()
         with self._buffer.lock:
             self._tokens_seen = True
+            if conversation_id not in self._tokens and len(self._tokens) >= 1_000:
+                self._count_tokens(next(iter(self._tokens)))  # nobody sends: they wait as the rest does
             by_model = self._tokens.setdefault(conversation_id, {})
             counts = by_model.setdefault(model, dict.fromkeys(wire.TOKEN_COUNTS, 0))
             for name, more in zip(wire.TOKEN_COUNTS, added, strict=True):
@@ -493,7 +473,7 @@ class ConversationTracker:
         if not self._ready:
             self._wake()
         item, kept = self._buffer.add(
-            label, kind, self._scope.current() or self._here(), fields, size + _ITEM_BYTES, span
+            label, kind, self._scope.current() or self._here(), fields, size + ITEM_BYTES, span
         )
         if not kept:
             self._make_room(item, span)
@@ -521,7 +501,7 @@ class ConversationTracker:
     def _make_room(self, item: Item, span: int) -> None:
         """Memory is full: everything is sent now, and the newest goes to disk or is lost and counted."""
         if not self._delivery.spill(item):
-            self._delivery._lost("queue_full", span, "too much waits to be sent")
+            self._delivery.lost("queue_full", span, "too much waits to be sent")
         self._delivery.hurry()
 
     # -- sending -----------------------------------------------------------------------------------------------------
@@ -540,11 +520,11 @@ class ConversationTracker:
         """
         ticket = self._submit()
         if ticket is None:
-            return _result([], handed_over=False)
+            return summary.sent([], handed_over=False)
         handed_over = in_event_loop()
         if not handed_over:
             ticket.wait(WAIT_S)
-        return _result(ticket.items, handed_over)
+        return summary.sent(ticket.items, handed_over)
 
     async def asend_tracked_data(self) -> dict[str, Any]:
         """As `send_tracked_data`, waiting for the server without blocking the event loop."""
@@ -552,13 +532,13 @@ class ConversationTracker:
 
         ticket = self._submit()
         if ticket is None:
-            return _result([], handed_over=False)
+            return summary.sent([], handed_over=False)
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
         ticket.when_finished(lambda: _tell(loop, done))
         with suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), WAIT_S)
-        return _result(ticket.items, handed_over=False)
+        return summary.sent(ticket.items, handed_over=False)
 
     def _submit(self) -> Ticket | None:
         """Hand over what is due; None when somebody else has sent it already."""
@@ -597,7 +577,7 @@ class ConversationTracker:
         for model, counts in self._tokens.pop(conversation_id, {}).items():
             if any(counts.values()):
                 fields: dict[str, Any] = {**counts, "model": model} if model else dict(counts)
-                item, kept = self._buffer.add("action", "token_usage", conversation_id, fields, _ITEM_BYTES)
+                item, kept = self._buffer.add("action", "token_usage", conversation_id, fields, ITEM_BYTES)
                 if not kept:
                     self._make_room(item, 1)
 
@@ -609,23 +589,22 @@ class ConversationTracker:
                     self._count_tokens(name)
             self._delivery.close(timeout_s)
 
+    def after_fork(self) -> None:
+        """In the child: what the parent tracked is the parent's to send."""
+        forget_parent()
+        ConversationTracker._instance_lock = threading.Lock()
+        self._buffer.reset()
+        self._delivery.after_fork()
+        self._tokens, self._swept, self._http = {}, {}, None
+        self._awake = self._ready = False
+
     # -- looking -----------------------------------------------------------------------------------------------------
     def get_tracked_data_summary(self) -> dict[str, Any]:
         """What the current conversation holds that is not sent yet: `items`, `summary` and `conversation_id`."""
         current = self.config.conversation_id
         with self._buffer.lock:
             items = list(self._buffer.pending.get(current or "", ()))
-        counts = {"conversation": 0, **dict.fromkeys(_COUNTED.values(), 0)}
-        rows = []
-        for index, item in enumerate(items):
-            counts[_COUNTED.get(item.label, item.label)] += 1
-            data = copy.deepcopy(item.fields)
-            if item.kind == "token_usage":
-                data = {"action_name": "token_usage", "metadata": data}
-            data["conversation_id"] = item.conversation_id
-            rows.append({"type": item.label, "timestamp": item.timestamp, "data": data, "index": index,
-                         "preview": _PREVIEWS[item.label](data)})  # fmt: skip
-        return {"items": rows, "summary": {**counts, "total": len(rows)}, "conversation_id": current}
+        return summary.pending(items, current)
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -666,76 +645,7 @@ class _Within:
         self.__exit__(*trouble)
 
 
-class _Lifetime:
-    """The end of the process and its forks: what is tracked is flushed, once, and a child starts with nothing."""
-
-    unwatched = True
-    _trackers: ClassVar[weakref.WeakSet[ConversationTracker]] = weakref.WeakSet()
-    _registered = False
-
-    @classmethod
-    def watch(cls, tracker: ConversationTracker) -> None:
-        cls._trackers.add(tracker)
-        if not cls._registered:
-            cls._registered = True
-            atexit.register(cls.flush)
-            if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=cls.forked)
-        cls._watch_worker()
-
-    @classmethod
-    def watch_signal(cls) -> bool:
-        """Flush on SIGTERM too, unless the host handles it. False: only the first thread may ask for that."""
-        if cls.unwatched and threading.current_thread() is threading.main_thread():
-            import signal
-
-            cls.unwatched = False
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, cls.terminated)
-        return not cls.unwatched
-
-    @classmethod
-    def _watch_worker(cls) -> None:
-        """multiprocessing's children end without running atexit, but run these."""
-        process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
-        if process is not None and util is not None and process.parent_process() is not None:
-            util.Finalize(None, cls.flush, exitpriority=10)
-
-    @classmethod
-    def flush(cls) -> None:
-        for tracker in list(cls._trackers):
-            try:
-                tracker.flush()
-            except Exception:  # the edge: the process is ending, and not because of us
-                logger.exception("AgentSight could not flush")
-
-    @classmethod
-    def terminated(cls, signum: int, frame: Any) -> None:
-        import signal
-
-        cls.flush()
-        signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)
-
-    @classmethod
-    def forked(cls) -> None:
-        forget_parent()
-        ConversationTracker._instance_lock = threading.Lock()
-        for tracker in list(cls._trackers):
-            tracker._buffer.reset()
-            tracker._delivery.after_fork()
-            tracker._tokens, tracker._swept, tracker._http = {}, {}, None
-            tracker._awake = tracker._ready = False
-
-
 # -- small things ----------------------------------------------------------------------------------------------------
-def get_timestamp() -> str:
-    """Now, ISO 8601 with +00:00."""
-    from .helpers.conversation_utils import get_iso_timestamp
-
-    return get_iso_timestamp()
-
-
 def _tell(loop: Any, done: Any) -> None:
     with suppress(RuntimeError):  # the loop is closed, nobody waits any longer
         loop.call_soon_threadsafe(done.set)
@@ -779,61 +689,6 @@ def _set_level(config: Config) -> None:
     if os.environ.get("AGENTSIGHT_LOG_LEVEL") or config.log_level is not LogLevel.INFO:
         logger.setLevel(str(getattr(config.log_level, "value", config.log_level)))
 
-
-def _result(items: list[Item], handed_over: bool) -> dict[str, Any]:
-    """What `send_tracked_data` gives back."""
-    summary = {**dict.fromkeys(_COUNTED.values(), 0), "errors": 0}
-    rows = []
-    for index, item in enumerate(items):
-        row: dict[str, Any] = {"index": index, "type": item.label, "timestamp": item.timestamp}
-        error = getattr(item, "error", None)
-        settled = getattr(item, "queued", True) is False
-        if handed_over and not settled:
-            row.update(response={"queued": True}, success=True)
-        elif settled and not error:
-            row.update(response=getattr(item, "response", None) or {}, success=True)
-        else:
-            row.update(error=error or getattr(item, "trouble", None) or "no answer yet", success=False)
-            if not settled:
-                row["queued"] = True
-        if not row["success"]:
-            summary["errors"] += 1
-        elif item.label in _COUNTED:
-            summary[_COUNTED[item.label]] += 1
-        rows.append(row)
-    return {"items": rows, "summary": summary}
-
-
-def _said(data: dict[str, Any]) -> dict[str, Any]:
-    content = data["content"]
-    return {
-        "content_preview": content[:100] + ("..." if len(content) > 100 else ""),
-        "sender": data["sender"],
-        "has_metadata": bool(data["metadata"]),
-    }
-
-
-def _files(data: dict[str, Any]) -> dict[str, Any]:
-    names = [file.get("filename") or "unknown" for file in data["attachments"]]
-    more = [f"... and {len(names) - 3} more"] if len(names) > 3 else []
-    return {"count": len(names), "mode": data["mode"], "sender": data["sender"], "files": names[:3] + more}
-
-
-_PREVIEWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "conversation": lambda data: {
-        name: data.get(name) for name in ("conversation_id", "customer_id", "name", "environment")
-    },
-    "question": _said,
-    "answer": _said,
-    "attachments": _files,
-    "action": lambda data: {
-        "action_name": data.get("action_name"),
-        "duration_ms": data.get("duration_ms"),
-        "has_error": bool(data.get("error_msg")),
-        "has_response": bool(data.get("response")),
-    },
-    "button": lambda data: {"label": data["label"], "value": data["value"], "event": data["button_event"]},
-}
 
 conversation_tracker = object.__new__(ConversationTracker)
 conversation_tracker._prepare()

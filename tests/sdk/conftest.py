@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from recording import KEY, Handler, Recorder, Server, fresh
 
-import agentsight.tracker as tracker_module
+from agentsight import lifetime
 from agentsight.api import AgentSightAPI
 from agentsight.manager import ConversationManager
 from agentsight.tracker import ConversationTracker
@@ -49,15 +49,15 @@ def tracker(environment: pytest.MonkeyPatch, recorder: Recorder) -> Iterator[Con
     environment.setenv("AGENTSIGHT_API_KEY", KEY)
     environment.setenv("AGENTSIGHT_API_ENDPOINT", recorder.url)
     before = ConversationTracker._instance
-    tracker_module._Lifetime.unwatched = False  # the test runner's own signals stay its own
+    lifetime._signal_watched = True  # the test runner's own signals stay its own
     client = fresh(ConversationTracker)
-    from agentsight.buffer import _scope
+    from agentsight.scope import _scope
 
     token = _scope.set(None)
     yield client
     _scope.set(None)
     del token
-    client._delivery._outbox.clear()
+    client._delivery._outbox._items.clear()
     client._buffer.pending.clear()
     client._delivery.close(0.6)
     client._delivery._closed = True

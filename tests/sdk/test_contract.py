@@ -20,11 +20,11 @@ from recording import KEY, OTHER_KEY, fresh
 import agentsight
 from agentsight import errors, exceptions, wire
 from agentsight.api import AgentSightAPI
-from agentsight.buffer import snapshot
 from agentsight.config import Config
 from agentsight.enums import AttachmentMode, Environment, LogLevel, Sender
 from agentsight.helpers import generate_conversation_id, get_iso_timestamp, get_mime_type
 from agentsight.manager import ConversationManager
+from agentsight.snapshot import snapshot
 from agentsight.tracker import ConversationTracker
 
 NAMES = {

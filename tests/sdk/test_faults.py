@@ -191,6 +191,7 @@ def test_an_endpoint_that_cannot_work_costs_neither_data_nor_exceptions(tracker,
 
 def test_an_answer_that_trickles_is_cut_off(tracker, recorder, monkeypatch):
     monkeypatch.setattr(sender_module, "WAIT_S", 1.0)
+    monkeypatch.setattr("agentsight.outbox.WAIT_S", 1.0)
     monkeypatch.setattr("agentsight.tracker.WAIT_S", 1.0)
 
     def trickle(handler, body):

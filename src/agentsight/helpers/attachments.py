@@ -8,9 +8,9 @@ import json
 from io import BytesIO
 from typing import Any
 
-from ..buffer import snapshot
 from ..enums import AttachmentMode
 from ..exceptions import InvalidAttachmentException
+from ..snapshot import snapshot
 from .conversation_utils import get_iso_timestamp
 from .mime_types import UNKNOWN, get_mime_type
 
