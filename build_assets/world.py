@@ -40,6 +40,20 @@ CODES = {
     "USNB Guantanamo Bay": "CU",
 }  # Natural Earth has no ISO code for these
 
+DOTS = {
+    "BQ": (12.2, -68.3),
+    "BV": (-54.4, 3.4),
+    "CC": (-12.1, 96.9),
+    "CX": (-10.5, 105.6),
+    "GF": (3.9, -53.1),
+    "GP": (16.3, -61.6),
+    "MQ": (14.6, -61.0),
+    "RE": (-21.1, 55.5),
+    "SJ": (78.7, 16.0),
+    "TK": (-9.2, -171.8),
+    "YT": (-12.8, 45.2),
+}  # codes of their own that Natural Earth draws as parts of other countries
+
 
 class Shape(NamedTuple):
     path: str
@@ -56,6 +70,7 @@ def build(source: Path, svg: Path, index: Path) -> None:
     paths = "".join(f'<path id="{code}" d="{shape.path}"/>' for code, shape in sorted(shapes.items()) if shape.path)
     box = f'viewBox="0 0 {WIDTH} {height}"'
     svg.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {box}><defs>{paths}</defs></svg>', encoding="utf-8")
+    shapes |= {code: Shape("", *_project(*place), 0) for code, place in DOTS.items()}
     places = {code: [shape.x, shape.y, round(shape.cells)] for code, shape in sorted(shapes.items())}
     index.write_text(
         json.dumps({"width": WIDTH, "height": height, "countries": places}, separators=(",", ":")), encoding="utf-8"
