@@ -77,12 +77,9 @@ class SqliteDialect:
     def contains(self, column: Any, text: str) -> Any:
         return func.contains_folded(column, fold(text)) == 1
 
-    def index_messages(self, driver: Driver, first: int, last: int) -> None:
-        driver.run(
-            "INSERT INTO message_text(rowid, content) "
-            "SELECT id, folded(content) FROM event WHERE id BETWEEN ? AND ? AND kind = 'message'",
-            (first, last),
-        )
+    def index_messages(self, driver: Driver, messages: Sequence[tuple[int, str]]) -> None:
+        rows = [(row, fold(content)) for row, content in messages]
+        driver.values("INSERT INTO message_text (rowid, content) VALUES", rows)
 
     def conversations_saying(self, driver: Driver, agent_ids: Sequence[int], text: str, most: int) -> list[int] | None:
         """Trigrams give the candidates, the fold decides: the index keeps no positions, which halves its cost."""
@@ -109,10 +106,6 @@ def fold(text: str) -> str:
     """`text` without case, character by character, so that a part of a text stays a part of it: not `lower`, which
     writes a sigma by its neighbours. The index is fed folded text, for its own folding knows other letters."""
     return text.casefold()
-
-
-def _folded(text: str | None) -> str | None:
-    return None if text is None else fold(text)
 
 
 def _contains_folded(text: str | None, needle: str) -> bool:
@@ -165,7 +158,6 @@ class SqliteStorage:
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.create_function("contains_folded", 2, _contains_folded, deterministic=True)
-        connection.create_function("folded", 1, _folded, deterministic=True)
         return connection
 
     def _engine(self, pool: type[NullPool] | type[QueuePool], begin: str, **options: Any) -> Engine:
