@@ -104,6 +104,27 @@ def test_a_client_looks_and_changes_nothing(site: Site):
         assert made.status_code == 403
 
 
+def test_an_owner_decides_whether_clients_see_what_was_spent(site: Site, web: httpx.Client):
+    at = f"{site.base}/settings/general"
+
+    def decide(**seen: str) -> None:
+        form = {"csrf": csrf(web.get(at).text), "name": "Demo", "timezone": "UTC", **seen}
+        assert web.post(at, data=form).status_code == 303
+
+    with site.http(site.client) as client:
+        assert "Tokens used" in client.get(f"{site.base}/analytics").text
+        decide()
+        try:
+            for path in ("analytics", "conversations/5", "usage", "export/overview.csv"):
+                text = client.get(f"{site.base}/{path}").text
+                assert "Token usage" not in text and "Tokens used" not in text and "total_tokens" not in text, path
+            assert client.get(f"{site.base}/analytics/tokens").status_code == 404
+            assert client.get(f"{site.base}/export/tokens.csv").status_code == 404
+            assert "Tokens used" in web.get(f"{site.base}/analytics").text, "the owner still sees it"
+        finally:
+            decide(clients_see_tokens="1")
+
+
 def test_another_organization_and_another_agent_are_not_found(site: Site):
     with site.http(site.client) as web:
         for path in ("/o/acme/a/all/analytics", site.base.rpartition("/")[0] + "/silent-agent/analytics", "/o/x/y"):

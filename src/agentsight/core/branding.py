@@ -23,11 +23,14 @@ MAX_ACTIONS = 50
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
-def set_general(store: Store, organization: Organization, name: str, timezone: str) -> Organization:
+def set_general(
+    store: Store, organization: Organization, name: str, timezone: str, clients_see_tokens: bool
+) -> Organization:
     """Raises Invalid for a blank name or an unknown zone."""
     if timezone not in available_timezones():
         raise Invalid.of("timezone", "must be an IANA time zone such as UTC or Europe/Zagreb")
-    return _kept(store, replace(organization, name=named(name), timezone=timezone))
+    settings = {**organization.settings, "clients_see_tokens": clients_see_tokens}
+    return _kept(store, replace(organization, name=named(name), timezone=timezone, settings=settings))
 
 
 def set_brand(store: Store, organization: Organization, told: Mapping[str, str]) -> Organization:

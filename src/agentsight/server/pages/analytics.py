@@ -42,7 +42,15 @@ def analytics(visit: Visit) -> Response:
         live=True,
         page="analytics",
         title=visit.voice.say("Analytics"),
-        board=Board(visit.voice, chosen, looked.answers, drill(visit, chosen), now_us(), changes=looked.changes),
+        board=Board(
+            visit.voice,
+            chosen,
+            looked.answers,
+            drill(visit, chosen),
+            now_us(),
+            changes=looked.changes,
+            shows_tokens=visit.shows_tokens,
+        ),
         looked=looked,
         **toolbar(visit, chosen, notices),
     )

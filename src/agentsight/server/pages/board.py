@@ -20,6 +20,7 @@ from .period import Period, label
 MAIN = ("total_messages", "total_conversations", "individual_users", "average_response_ms")
 SMALL = ("average_duration_ms", "escalation_rate_pct", "satisfaction_pct", "total_tokens")
 JUDGED = ("feedback_positive", "feedback_neutral", "feedback_negative", "feedback_conversations")
+SPENT = frozenset(name for name, metric in metrics.METRICS.items() if metric.split == "model")
 FLAT = 0.05  # a change smaller than this is none
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -90,6 +91,7 @@ class Board:
     now_us: int
     inline_map: bool = False
     changes: Sequence[tuple[int, str]] = ()  # when something changed, and what
+    shows_tokens: bool = True
 
     @property
     def marks(self) -> dict[int, str]:
@@ -122,7 +124,7 @@ class Board:
 
     @property
     def small(self) -> list[Tile]:
-        return [self.tile(name) for name in SMALL]
+        return [self.tile(name) for name in SMALL if self.shows_tokens or name not in SPENT]
 
     def line(self, names: Sequence[str]) -> Markup:
         """Metrics over time, the first with its line before."""

@@ -131,7 +131,7 @@ def details(visit: Visit) -> Response:
 
 def _topic(visit: Visit) -> tuple[Topic, str]:
     key = visit.request.path_params["topic"]
-    if key not in TOPICS:
+    if key not in TOPICS or (key == "tokens" and not visit.shows_tokens):
         raise NotFound("there is no such page")
     return TOPICS[key], key
 

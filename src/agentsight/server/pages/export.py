@@ -16,7 +16,7 @@ from agentsight.wire import instant
 
 from ..ui.tables import csv_lines, json_lines
 from . import filters
-from .board import MAIN, SMALL
+from .board import MAIN, SMALL, SPENT
 from .details import TOPICS
 from .period import Period, period
 from .shell import Visit, page
@@ -57,8 +57,9 @@ def export(visit: Visit) -> Response:
         return _file(what, kind, _HEADS, _conversations(visit, where))
     chosen, _ = period(visit)
     if what == "overview":
-        return _file(what, kind, (chosen.step, *_OVERVIEW), _answered(visit, chosen, _OVERVIEW, chosen.step))
-    if what not in TOPICS:
+        names = tuple(name for name in _OVERVIEW if visit.shows_tokens or name not in SPENT)
+        return _file(what, kind, (chosen.step, *names), _answered(visit, chosen, names, chosen.step))
+    if what not in TOPICS or (what == "tokens" and not visit.shows_tokens):
         raise NotFound("there is no such page")
     topic = TOPICS[what]
     split = visit.params.get("split")

@@ -40,7 +40,7 @@ async def _watch(request: Request) -> AsyncIterator[str]:
         ends = time.monotonic() + LONGEST_S
         before = await _pulse(storage)
         yield "retry: 3000\n\n: here\n\n"
-        while time.monotonic() < ends:
+        while time.monotonic() < ends and not getattr(request.app.state, "stopping", False):
             await asyncio.sleep(LOOK_S)
             now = await _pulse(storage)
             yield f"event: new\ndata: {now}\n\n" if now != before else ": still here\n\n"

@@ -18,8 +18,7 @@ from agentsight.core.ports import Store
 from agentsight.errors import Invalid, NotFound
 
 from ..http import now_us
-from ..ui.words import Voice
-from .board import MAIN, SMALL, Board, Delta, delta, overview, said, title
+from .board import MAIN, SMALL, SPENT, Board, Delta, delta, overview, said, title
 from .period import Period, period
 from .shell import Visit, act, page
 
@@ -59,7 +58,7 @@ def report(visit: Visit) -> Response:
         page="reports",
         title=found.name,
         report=found,
-        board=thawed(visit.voice, found),
+        board=thawed(visit, found),
         live_url=visit.root + "analytics" + found.address,
     )
 
@@ -78,7 +77,7 @@ def compare(visit: Visit) -> Response:
         one=one,
         two=two,
         period_of=period_of,
-        lines=_lines(visit.voice, one, two),
+        lines=_lines(visit, one, two),
     )
 
 
@@ -106,23 +105,25 @@ def period_of(report: Report) -> Period:
         raise Invalid.of("report", "was written by a version that did it differently") from None
 
 
-def thawed(voice: Voice, report: Report) -> Board:
+def thawed(visit: Visit, report: Report) -> Board:
     """The board as it was. Nothing on it leads anywhere: the conversations behind it may have changed."""
-    return Board(voice, period_of(report), core.thaw(report.body["answers"]), nowhere, report.created_us)
+    answers = core.thaw(report.body["answers"])
+    return Board(visit.voice, period_of(report), answers, nowhere, report.created_us, shows_tokens=visit.shows_tokens)
 
 
 def nowhere(name: str, by: str | None = None, row: Row | None = None) -> str:
     return ""
 
 
-def _lines(voice: Voice, one: Report, two: Report) -> list[tuple[str, str, str, Delta | None]]:
+def _lines(visit: Visit, one: Report, two: Report) -> list[tuple[str, str, str, Delta | None]]:
     """A metric, its value in both, and how it changed from the first to the second."""
+    voice = visit.voice
     first, second = (core.thaw(each.body["answers"])["time"].series for each in (one, two))
     before = {series.name: series.total for series in first}
     after = {series.name: series.total for series in second}
     lines = []
     for name in (*MAIN, *SMALL, "feedback_positive", "feedback_neutral", "feedback_negative"):
-        if name in before and name in after:
+        if name in before and name in after and (visit.shows_tokens or name not in SPENT):
             metric = METRICS[name]
             both = Series(name, metric.unit, after[name], before[name])
             values = (said(voice, metric.unit, before[name]), said(voice, metric.unit, after[name]))

@@ -106,8 +106,8 @@ def _change(visit: Visit, section: str, change: Callable[[Store], object], notic
 
 @act("settings/general")
 def save_general(visit: Visit, form: FormData) -> Response:
-    name, zone = _text(form, "name"), _text(form, "timezone")
-    return _change(visit, "general", lambda store: branding.set_general(store, visit.organization, name, zone))
+    name, zone, seen = _text(form, "name"), _text(form, "timezone"), bool(_text(form, "clients_see_tokens"))
+    return _change(visit, "general", lambda store: branding.set_general(store, visit.organization, name, zone, seen))
 
 
 @act("settings/agent/{id:int}")

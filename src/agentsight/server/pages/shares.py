@@ -159,14 +159,14 @@ def _show(guest: Guest, share: Share) -> Response:
         return _conversation(guest, share)
     if share.kind == "report":
         report = guest.read(lambda store: reports.get(store, guest.scope, share.target or 0))
-        return guest.render("shared.html", title=share.name, board=thawed(guest.voice, report), report=report)
+        return guest.render("shared.html", title=share.name, board=thawed(guest, report), report=report)
     return guest.render("shared.html", title=share.name, board=_board(guest), report=None)
 
 
 def _board(guest: Guest, inline_map: bool = False) -> Board:
     chosen, _ = period(guest)
     answers = guest.read(lambda store: overview(store, guest.scope, chosen))
-    return Board(guest.voice, chosen, answers, nowhere, now_us(), inline_map)
+    return Board(guest.voice, chosen, answers, nowhere, now_us(), inline_map, shows_tokens=guest.shows_tokens)
 
 
 def _conversation(guest: Guest, share: Share) -> Response:

@@ -243,6 +243,11 @@ class Visit(Visitor):
         asked = (self.params.get("environment") or self.params.get("env") or "").lower()
         return "development" if asked in ("development", "dev") else "production"
 
+    @property
+    def shows_tokens(self) -> bool:
+        """Whether this person sees what was spent; an owner decides it for clients."""
+        return self.user.role != "client" or bool(self.organization.settings.get("clients_see_tokens", True))
+
     def agent_of(self, agent_id: int) -> Agent:
         return next(agent for agent in self.agents if agent.id == agent_id)
 
