@@ -139,6 +139,24 @@ def test_a_file_that_vanished_is_not_found_and_the_conversation_still_shows(
         assert api.get(file["file_url"]).status_code == 404
 
 
+def test_a_database_deleted_under_the_server_takes_no_more_writes_and_no_empty_one_takes_its_place(
+    start: Callable[..., Server], tmp_path: Path
+):
+    server = start()
+    with server.api("bot") as api:
+        api.batch(message("c", "kept"))
+        moved = tmp_path / "moved"
+        moved.mkdir()
+        for path in (tmp_path / "data").glob("agentsight.db*"):
+            path.rename(moved / path.name)
+        for _ in range(3):
+            refused(api.post("/api/batch/", json={"events": [message("c", "to nowhere")]}))
+            refused(api.get("/readyz"))
+            assert api.get("/api/conversations/").status_code in (200, 503)
+        assert api.get("/healthz").status_code == 200
+        assert not list((tmp_path / "data").glob("agentsight.db*"))
+
+
 def test_overload_is_503_with_a_time_to_come_back_and_reads_go_on(start: Callable[..., Server], tmp_path: Path):
     """More changes wait than the writer may keep: the rest is refused at once, nothing accepted is lost."""
     server = start()

@@ -331,7 +331,8 @@ def resident_mb(server: Server) -> float:
 def test_a_chunked_body_without_end_is_cut_at_the_limit(api: Api):
     def endless() -> Iterator[bytes]:
         yield b'{"events": ["'
-        while True:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
             yield b"x" * 65_536
 
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import queue
 import sqlite3
 import threading
@@ -125,6 +126,7 @@ class SqliteStorage:
         self._path = None if path == ":memory:" else Path(path)
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: tuple[int, int] | None = None  # device and inode of what was opened first
         self._dialect = SqliteDialect()
         self._compiled: dict[tuple[str, str, int], str] = {}
         self._shared = f"file:agentsight-{id(self)}?mode=memory&cache=shared"
@@ -138,6 +140,7 @@ class SqliteStorage:
 
     # -- connections -------------------------------------------------------------------------------------------------
     def _connect(self) -> Any:
+        self._require_same_file()
         where = str(self._path) if self._path is not None else self._shared
         connection = self._module.connect(
             where,
@@ -157,8 +160,25 @@ class SqliteStorage:
             "wal_autocheckpoint = 4000",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
+        self._file = self._file or self._found()
         connection.create_function("contains_folded", 2, _contains_folded, deterministic=True)
         return connection
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path) if self._path is not None else None
+        except FileNotFoundError:
+            return None
+        return (status.st_dev, status.st_ino) if status is not None else None
+
+    def _require_same_file(self) -> None:
+        """A file deleted or replaced under us still takes writes, which nobody would ever find again.
+
+        Raises:
+            ServerFailed: the file is not the one that was opened.
+        """
+        if self._file is not None and self._found() != self._file:
+            raise ServerFailed("the database file is gone or was replaced; restart the server", retry_after_s=5)
 
     def _engine(self, pool: type[NullPool] | type[QueuePool], begin: str, **options: Any) -> Engine:
         engine = create_engine(
@@ -230,6 +250,7 @@ class SqliteStorage:
         self, connection: Connection, changes: list[tuple[Callable[[Store], Any], Future[Any]]]
     ) -> None:
         """All changes in one transaction, each in a savepoint, so that one that fails costs only itself."""
+        self._require_same_file()
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         with connection.begin():
             driver = Driver(connection, self._dialect, self._compiled)
