@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
-from served import Api, Server
+from served import Api, Server, absent
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-
-
-def absent(what: str) -> NoReturn:
-    """Skip for want of something this machine does not have; in CI, where it must be there, fail."""
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,10 @@ import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
+import pytest
 
 from agentsight.core import tenancy
 from agentsight.storage import open_storage
@@ -28,6 +29,13 @@ def environment(**extra: str) -> dict[str, str]:
     """This process's environment without what would steer AgentSight."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("AGENTSIGHT_")}
     return plain | extra
+
+
+def absent(what: str) -> NoReturn:
+    """Skip for want of something this machine does not have; in CI, where it must be there, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 class Server:

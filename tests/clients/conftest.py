@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from conftest import absent
+from served import absent
 
 from .old import OldClient, Unavailable
 

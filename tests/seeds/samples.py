@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conftest import absent
-from served import Server, environment
+from served import Server, absent, environment
 
 STUBS = Path(__file__).parent / "stubs"
 _FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
