@@ -80,17 +80,9 @@ def _look(store: Store, visit: Visit, chosen: Period) -> Looked:
         latest,
         bool(latest),
         0 if latest else conversations.count(store, visit.scope, other, 100_000),
-        facets(store, visit),
+        filters.facets(store, visit),
         history.changes(store, visit),
     )
-
-
-def facets(store: Store, visit: Visit) -> dict[str, list[str]]:
-    """What there is to filter by."""
-    return {
-        column: store.conversations.values(visit.scope, column)[:60]
-        for column in ("source", "device", "language", "country")
-    }
 
 
 def drill(visit: Visit, chosen: Period) -> Drill:

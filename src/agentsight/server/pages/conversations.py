@@ -15,8 +15,8 @@ from . import filters
 from .shell import Visit, page
 
 ROWS = 50
-MOST_COUNTED = 100_000
-FACETS = ("source", "device", "language", "country")
+MOST_COUNTED = 20_000  # beyond it the list says so many and more
+MOST_FOUND = 1_000  # of a search for words, where counting costs as much as reading
 _SELDOM = frozenset(("search", "source", "device", "language", "feedback_sentiment", "environment", "before", "after"))
 
 
@@ -30,6 +30,7 @@ class Shown:
     total: int
     elsewhere: int  # in the other environment, when this one has none at all
     facets: dict[str, list[str]]
+    more: bool  # there are more than were counted
 
 
 @page("conversations")
@@ -49,7 +50,6 @@ def conversations(visit: Visit) -> Response:
         narrowed=any(chip for chip in chips),
         seldom=[name for name in visit.params if name not in _SELDOM],
         filters=filters,
-        most=MOST_COUNTED,
     )
 
 
@@ -63,7 +63,8 @@ def _look(
         rows, more = _part(hour, before, after)
     newer = rows and (more if after else before is not None)
     older = rows and (more if not after else True)
-    total = core.count(store, visit.scope, where, MOST_COUNTED) if hour is None else len(hour)
+    most = MOST_FOUND if where.search or where.message_contains else MOST_COUNTED
+    total = core.count(store, visit.scope, where, most) if hour is None else len(hour)
     other = Filter(environment="production" if where.environment == "development" else "development")
     mine = Filter(environment=where.environment)
     bare = total == 0 and core.count(store, visit.scope, mine, 1) == 0
@@ -73,7 +74,8 @@ def _look(
         visit.here(after=None, before=cursor(rows[-1])) if older else "",
         total,
         core.count(store, visit.scope, other, MOST_COUNTED) if bare else -1,
-        {column: store.conversations.values(visit.scope, column)[:60] for column in FACETS},
+        filters.facets(store, visit),
+        total == most,
     )
 
 

@@ -16,8 +16,9 @@ from agentsight.errors import NotFound
 
 from ..http import now_us
 from ..ui.words import Voice
-from .analytics import drill, facets, toolbar
+from .analytics import drill, toolbar
 from .board import Board, called, said, title
+from .filters import facets
 from .period import Period, period
 from .shell import _N, SECTIONS, Visit, page
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from agentsight import wire
 from agentsight.core import conversations
 from agentsight.core.model import Filter
+from agentsight.core.ports import Store
 
 from ..ui.words import Voice
 from .shell import Visit
+
+FACETS = ("source", "device", "language", "country")
+MOST_VALUES = 60
 
 COUNTED = ("counted_by", "counted_key", "counted_from", "counted_to", "counted_hour")
 
@@ -83,6 +87,11 @@ def counted(voice: Voice, name: str) -> str:
         "files": voice.say("files"),
     }
     return names.get(name, name)
+
+
+def facets(store: Store, visit: Visit) -> dict[str, list[str]]:
+    """What there is to filter by, most used first."""
+    return {column: store.conversations.values(visit.scope, column)[:MOST_VALUES] for column in FACETS}
 
 
 def is_filter(name: str) -> bool:
