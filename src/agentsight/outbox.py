@@ -61,6 +61,10 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._items)
 
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for what is here."""
+        return bool(self._items and self._waiting)
+
     def first(self, how_many: int | None = None) -> list[Item]:
         """The oldest items, all of them when no number is given."""
         with self._lock:

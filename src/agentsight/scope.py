@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from .config import Config
 
 _scope: ContextVar[str | None] = ContextVar("agentsight_conversation", default=None)
+_own: ContextVar[bool] = ContextVar("agentsight_own", default=False)  # a task inherits what a script set before it
 
 
 class Scope:
@@ -25,21 +26,28 @@ class Scope:
         """Its id, None before there is one."""
         return _scope.get() or self._script
 
+    def is_own(self) -> bool:
+        """Whether it was made current in this task or thread, or this is the plain script itself."""
+        return _own.get() or not apart()
+
     def enter(self, conversation_id: str) -> None:
         """Make it current: here only, or everywhere when this is a plain script."""
+        beside = apart()
         _scope.set(conversation_id)
-        if not apart():
+        _own.set(beside)
+        if not beside:
             self._script = conversation_id
 
-    def mark(self) -> tuple[str | None, str | None]:
+    def mark(self) -> tuple[str | None, bool, str | None]:
         """What `leave` needs to come back here."""
-        return _scope.get(), self._script
+        return _scope.get(), _own.get(), self._script
 
-    def leave(self, mark: tuple[str | None, str | None]) -> None:
+    def leave(self, mark: tuple[str | None, bool, str | None]) -> None:
         """Go back to where `mark` was taken."""
         _scope.set(mark[0])
+        _own.set(mark[1])
         if not apart():
-            self._script = mark[1]
+            self._script = mark[2]
 
 
 def apart() -> bool:

@@ -406,6 +406,8 @@ class Sender:
             self._leave()
         self._keeper.let_go(self._outbox.first(), patience_s=0.3)
         self._closed = False
+        if self._outbox.is_awaited():  # somebody handed over meanwhile
+            self._ensure_thread()
 
     def _leave(self) -> None:
         left = self._outbox.first()

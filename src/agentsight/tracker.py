@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from . import lifetime, summary, wire
-from .buffer import ITEM_BYTES, Buffer, Item, forget_parent
-from .config import Config, Settings
+from . import summary, wire
+from .buffer import ITEM_BYTES
+from .config import Config
 from .enums import AttachmentMode, Environment, LogLevel, Sender, TokenHandlerType
-from .errors import AgentSightError, InvalidEvent
+from .errors import AgentSightError
 from .exceptions import (
     InvalidAnswerDataException,
     InvalidConversationDataException,
     InvalidQuestionDataException,
     MissingConversationIdException,
     NoApiKeyException,
-    NoDataToSendException,
 )
 from .helpers.attachments import read_attachments
-from .helpers.conversation_utils import generate_conversation_id, get_iso_timestamp
-from .outbox import WAIT_S, Ticket
+from .helpers.conversation_utils import get_iso_timestamp
+from .outbox import WAIT_S
 from .parcels import sound
-from .scope import Scope, ScopedConfig, in_event_loop
-from .sender import EXIT_S
-from .sender import Sender as Delivery
+from .recorder import Recorder, readable_id, weight
+from .scope import in_event_loop
 from .snapshot import cut, snapshot
-from .transport import HTTPClient
 from .types import AttachmentInput
 
 _UNSET: Any = object()
@@ -38,7 +34,7 @@ _UNSET: Any = object()
 logger = logging.getLogger("agentsight")
 
 
-class ConversationTracker:
+class ConversationTracker(Recorder):
     """Records conversations; one object for the whole process, however often it is constructed.
 
     Every `track_*` call returns at once and touches neither network nor disk. Which conversation it belongs to is
@@ -52,7 +48,8 @@ class ConversationTracker:
 
     _instance: ConversationTracker | None = None
     _instance_lock = threading.Lock()
-    _explicit: bool
+    _explicit = False
+    _told_development = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> ConversationTracker:
         with cls._instance_lock:
@@ -84,103 +81,6 @@ class ConversationTracker:
         self._adopt_config(base)
         self._explicit = True
 
-    def _prepare(self) -> None:
-        self._explicit = False
-        self._awake = self._ready = self._eager = False
-        self._told_development = False
-        self._config: Config | None = None
-        self._settings: Settings | None = None
-        self._http: HTTPClient | None = None
-        self._scope = Scope()
-        self._buffer = Buffer()
-        self._delivery = Delivery(self._buffer, lambda: self.config, lambda: self.settings)
-        self._tokens: dict[str, dict[str | None, dict[str, int]]] = {}
-        self._tokens_seen = False
-        self._swept: dict[str, None] = {}
-
-    # -- settings ----------------------------------------------------------------------------------------------------
-    @property
-    def config(self) -> Config:
-        """The settings in use; read from the environment the first time somebody asks."""
-        if self._config is None:
-            self._adopt_config(Config.from_environment())
-        return self._config  # type: ignore[return-value]
-
-    @property
-    def settings(self) -> Settings:
-        """How events are delivered; read from the environment the first time somebody asks."""
-        if self._settings is None:
-            self._settings = Settings()
-        return self._settings
-
-    def configure(
-        self,
-        api_key: str | None = _UNSET,
-        conversation_id: str | None = _UNSET,
-        endpoint: str | None = _UNSET,
-        log_level: LogLevel | str | None = _UNSET,
-        **kwargs: Any,
-    ) -> None:
-        """Change the settings that are named; `conversation_id` switches the conversation.
-
-        Raises:
-            NoApiKeyException: `api_key` is None or empty; the old one stays.
-            InvalidApiKeyException: `api_key` cannot be one; the old one stays.
-        """
-        if api_key is None or api_key == "":
-            raise NoApiKeyException("API key cannot be None")
-        named = {"api_key": api_key, "endpoint": endpoint, "log_level": log_level, **kwargs}
-        named = {name: value for name, value in named.items() if value is not _UNSET}
-        if named:
-            self.config.configure(**named)
-            if "log_level" in named:
-                _set_level(self.config)
-            if named.keys() & {"api_key", "endpoint"}:
-                self._http = None
-                self._delivery.reconfigured()
-        if conversation_id is not _UNSET and conversation_id:
-            self._scope.enter(_readable_id(conversation_id))
-
-    def _adopt_config(self, base: Config) -> None:
-        started_in = base.conversation_id
-        scoped = ScopedConfig(
-            api_key=base.api_key or "",
-            endpoint=base.endpoint,
-            app_url=base.app_url,
-            environment=base.environment,
-            conversation_id=started_in,
-            token_handler=base.token_handler or "",
-            log_level=base.log_level,
-        )
-        scoped.scope = self._scope
-        self._config = scoped
-        self._http = None
-        _set_level(scoped)
-
-    @property
-    def _client(self) -> HTTPClient:
-        if self._http is None:
-            self._http = HTTPClient(self.config)
-        return self._http
-
-    def _wake(self) -> None:
-        """First use: settings are read, the end of the process is taken care of, frameworks are counted."""
-        if not self._awake:
-            with self._instance_lock:
-                if not self._awake:
-                    lifetime.watch(self)
-                    self._awake = True
-                    self._eager = self.settings.spool == "always" or self.settings.auto_send_s > 0
-                    self._start_counting()
-        self._ready = lifetime.watch_signal()
-
-    def _start_counting(self) -> None:
-        handler = self.config.token_handler
-        if handler:
-            from .integrations import install
-
-            install(getattr(handler, "value", str(handler)), self)
-
     # -- conversations -----------------------------------------------------------------------------------------------
     def get_or_create_conversation(
         self,
@@ -199,7 +99,7 @@ class ConversationTracker:
         Only `environment="production"` counts in analytics. The environment variable AGENTSIGHT_ENVIRONMENT, when set,
         overrides this argument.
         """
-        conversation_id = _readable_id(conversation_id)
+        conversation_id = readable_id(conversation_id)
         self._scope.enter(conversation_id)
         fields = self._conversation_fields(
             conversation_id, customer_id, customer_ip_address, device, source, language, name, environment, metadata
@@ -288,7 +188,7 @@ class ConversationTracker:
         if details:
             self.get_or_create_conversation(conversation_id, **details)
         else:
-            self._scope.enter(_readable_id(conversation_id))
+            self._scope.enter(readable_id(conversation_id))
         try:
             yield self
         finally:
@@ -366,7 +266,7 @@ class ConversationTracker:
             size += 64 * len(metadata) if type(metadata) is dict else 1_000
         if attachments:
             fields["attachments"], fields["attachment_mode"] = read_attachments(attachments, mode)
-            size += _weight(fields["attachments"])
+            size += weight(fields["attachments"])
         self._keep(label, "message", fields, size, 1 + len(attachments) if attachments else 1)
 
     def track_attachments(
@@ -434,75 +334,18 @@ class ConversationTracker:
     ) -> None:
         """Add to the tokens of the current conversation; the sum is sent with the next send and starts again at 0."""
         added = [int(prompt_tokens), int(completion_tokens), int(total_tokens), int(embedding_tokens)]
+        if not self._ready:
+            self._wake()
         conversation_id = self._here()
         with self._buffer.lock:
-            self._tokens_seen = True
-            if conversation_id not in self._tokens and len(self._tokens) >= 1_000:
-                self._count_tokens(next(iter(self._tokens)))  # nobody sends: they wait as the rest does
-            by_model = self._tokens.setdefault(conversation_id, {})
-            counts = by_model.setdefault(model, dict.fromkeys(wire.TOKEN_COUNTS, 0))
-            for name, more in zip(wire.TOKEN_COUNTS, added, strict=True):
-                counts[name] = max(0, counts[name] + more)
+            if self._tokens.is_full(conversation_id):
+                self._add_tokens(next(iter(self._tokens)))  # nobody sends them: they wait as the rest does
+            self._tokens.add(conversation_id, model, added)
 
     def get_token_usage(self) -> dict[str, int]:
         """The tokens of the current conversation since its last send; {} when none were ever counted."""
-        if not self._tokens_seen:
-            return {}
         with self._buffer.lock:
-            by_model = self._tokens.get(self.config.conversation_id or "", {}).values()
-            return {name: sum(counts[name] for counts in by_model) for name in wire.TOKEN_COUNTS}
-
-    # -- keeping -----------------------------------------------------------------------------------------------------
-    def _here(self) -> str:
-        """The current conversation, a new one when there is none."""
-        conversation_id = self._scope.current()
-        if conversation_id is None:
-            conversation_id = self.config.conversation_id
-            if conversation_id is None:
-                conversation_id = generate_conversation_id()
-                self._scope.enter(conversation_id)
-        return conversation_id
-
-    def _add(self, label: str, kind: str, fields: dict[str, Any], size: int = 0) -> None:
-        checked = self._checked(kind, fields)
-        files = checked.get("attachments") or ()
-        size += _weight(files) + (len(str(checked["metadata"])) if checked.get("metadata") else 0)
-        self._keep(label, kind, checked, size, max(1, len(files)))
-
-    def _keep(self, label: str, kind: str, fields: dict[str, Any], size: int, span: int) -> None:
-        if not self._ready:
-            self._wake()
-        item, kept = self._buffer.add(
-            label, kind, self._scope.current() or self._here(), fields, size + ITEM_BYTES, span
-        )
-        if not kept:
-            self._make_room(item, span)
-        elif self._eager:
-            self._kept(item)
-
-    def _checked(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """What the contract says about these fields, in the words callers know."""
-        if kind == "attachment":
-            return fields
-        try:
-            checked = sound(kind, fields)
-        except InvalidEvent as wrong:
-            raise InvalidConversationDataException(str(wrong), field=wrong.field, reason=wrong.reason) from None
-        absent = {name: None for name in fields if fields[name] is None}
-        given: dict[str, Any] = {name: fields[name] for name in ("started_at", "ended_at") if name in checked}
-        return {**absent, **checked, **given}
-
-    def _kept(self, item: Item) -> None:
-        if self.settings.spool == "always":
-            self._delivery.write_through(item)
-        if self.settings.auto_send_s:
-            self._delivery.hurry()
-
-    def _make_room(self, item: Item, span: int) -> None:
-        """Memory is full: everything is sent now, and the newest goes to disk or is lost and counted."""
-        if not self._delivery.spill(item):
-            self._delivery.lost("queue_full", span, "too much waits to be sent")
-        self._delivery.hurry()
+            return self._tokens.of(self.config.conversation_id or "")
 
     # -- sending -----------------------------------------------------------------------------------------------------
     def send_tracked_data(self) -> dict[str, Any]:
@@ -539,64 +382,6 @@ class ConversationTracker:
         with suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), WAIT_S)
         return summary.sent(ticket.items, handed_over=False)
-
-    def _submit(self) -> Ticket | None:
-        """Hand over what is due; None when somebody else has sent it already."""
-        self._wake()
-        self.config.key  # noqa: B018  says at once that there is none
-        current = self.config.conversation_id
-        with self._buffer.lock:
-            items = self._take(current)
-            if items:
-                return self._delivery.submit(items)
-        again = self._delivery.queued(current)
-        if again:
-            return self._delivery.submit(again, again=True)
-        with self._buffer.lock:
-            swept = current if current in self._swept else next(iter(self._swept), None) if current is None else None
-            if swept is not None:
-                del self._swept[swept]
-                return None
-        raise NoDataToSendException(f"No tracked data found for conversation: {current}")
-
-    def _take(self, current: str | None) -> list[Item]:
-        """The items of one conversation, or of all when this code is in none, with their token usage."""
-        with self._buffer.lock:
-            names = [current] if current is not None else [*{**self._buffer.pending, **self._tokens}]
-            for name in names:
-                self._count_tokens(name)
-            items = [item for name in names for item in self._buffer.pending.pop(name, ())]
-            if current is None:
-                for name in names[1:]:
-                    self._swept[name] = None
-                while len(self._swept) > 10_000:
-                    del self._swept[next(iter(self._swept))]
-            return items
-
-    def _count_tokens(self, conversation_id: str) -> None:
-        for model, counts in self._tokens.pop(conversation_id, {}).items():
-            if any(counts.values()):
-                fields: dict[str, Any] = {**counts, "model": model} if model else dict(counts)
-                item, kept = self._buffer.add("action", "token_usage", conversation_id, fields, ITEM_BYTES)
-                if not kept:
-                    self._make_room(item, 1)
-
-    def flush(self, timeout_s: float = EXIT_S) -> None:
-        """Deliver everything of every conversation within `timeout_s`; what is left goes to the spool."""
-        if self._awake:
-            with self._buffer.lock:
-                for name in list(self._tokens):
-                    self._count_tokens(name)
-            self._delivery.close(timeout_s)
-
-    def after_fork(self) -> None:
-        """In the child: what the parent tracked is the parent's to send."""
-        forget_parent()
-        ConversationTracker._instance_lock = threading.Lock()
-        self._buffer.reset()
-        self._delivery.after_fork()
-        self._tokens, self._swept, self._http = {}, {}, None
-        self._awake = self._ready = False
 
     # -- looking -----------------------------------------------------------------------------------------------------
     def get_tracked_data_summary(self) -> dict[str, Any]:
@@ -651,10 +436,6 @@ def _tell(loop: Any, done: Any) -> None:
         loop.call_soon_threadsafe(done.set)
 
 
-def _weight(files: Any) -> int:
-    return sum(len(file["data"]) for file in files)
-
-
 def _given(metadata: Any) -> Any:
     return snapshot(metadata) if metadata else {}
 
@@ -664,30 +445,6 @@ def _filled(text: Any, what: str) -> str:
     if not plain or not plain.strip():
         raise InvalidConversationDataException(f"{what} cannot be empty", field=what.lower().replace(" ", "_"))
     return str(plain)
-
-
-def _readable_id(value: Any) -> str:
-    """A conversation id the contract takes: blank ones are replaced, odd ones made plain, always the same way."""
-    plain = getattr(value, "value", value)
-    text = "" if plain is None else str(plain)
-    if not text.strip():
-        logger.warning("AgentSight: a conversation id was empty; a new one is made")
-        return generate_conversation_id()
-    try:
-        return wire.read_conversation_id(text)
-    except InvalidEvent as wrong:
-        logger.warning("AgentSight: a conversation id was changed: %s", wrong)
-        text = wire.storable("".join(char if char.isprintable() else "_" for char in text))
-        if len(text) <= wire.MAX_NAME_CHARS:
-            return text
-        import hashlib
-
-        return f"{text[:200]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-def _set_level(config: Config) -> None:
-    if os.environ.get("AGENTSIGHT_LOG_LEVEL") or config.log_level is not LogLevel.INFO:
-        logger.setLevel(str(getattr(config.log_level, "value", config.log_level)))
 
 
 conversation_tracker = object.__new__(ConversationTracker)

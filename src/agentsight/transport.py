@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import random
 import time
 from collections.abc import Iterable, Mapping
@@ -46,7 +47,7 @@ class Transport:
 
     def __init__(self, config: Config):
         self.config = config
-        self._idle: list[tuple[float, tuple[str, str], HTTPConnection]] = []
+        self._idle: list[tuple[float, tuple[str, str, int], HTTPConnection]] = []
 
     def exchange(
         self,
@@ -95,7 +96,7 @@ class Transport:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConversationNetworkException("The endpoint must look like https://api.example.com")
-        place = (parts.scheme, parts.netloc)
+        place = (parts.scheme, parts.netloc, os.getpid())  # a forked child must not talk on its parent's connection
         target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
         for reused in (True, False):
             connection = self._take(place) if reused else None
@@ -125,7 +126,7 @@ class Transport:
             return answer, urljoin(url, location) if location else None
         raise AssertionError("a fresh connection either answers or raises")
 
-    def _take(self, place: tuple[str, str]) -> HTTPConnection | None:
+    def _take(self, place: tuple[str, str, int]) -> HTTPConnection | None:
         while self._idle:
             try:
                 since, where, connection = self._idle.pop()

@@ -51,12 +51,13 @@ def tracker(environment: pytest.MonkeyPatch, recorder: Recorder) -> Iterator[Con
     before = ConversationTracker._instance
     lifetime._signal_watched = True  # the test runner's own signals stay its own
     client = fresh(ConversationTracker)
-    from agentsight.scope import _scope
+    from agentsight.scope import _own, _scope
 
-    token = _scope.set(None)
+    _scope.set(None)
+    _own.set(False)
     yield client
     _scope.set(None)
-    del token
+    _own.set(False)
     client._delivery._outbox._items.clear()
     client._buffer.pending.clear()
     client._delivery.close(0.6)

@@ -59,9 +59,9 @@ def test_a_hosts_own_sigterm_handler_stays(script, recorder):
 @pytest.mark.parametrize("ending", ["return", "sigterm"])
 def test_a_slow_server_bounds_the_end_and_nothing_is_lost(script, recorder, tmp_path, ending):
     recorder.always = lambda handler, body: time.sleep(8)
-    started = time.monotonic()
     process = script(TRACK + (FOREVER if ending == "sigterm" else "print('tracked', flush=True)"), wait=False)
     assert process.stdout.readline() == "tracked\n"
+    started = time.monotonic()
     if ending == "sigterm":
         process.terminate()
     process.wait(12)

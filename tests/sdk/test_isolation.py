@@ -139,6 +139,17 @@ def test_what_a_script_set_last_holds_in_its_threads(tracker):
     assert seen == ["whole-script"]
 
 
+def test_a_thread_given_the_scripts_context_keeps_its_conversation_when_the_script_goes_on(tracker):
+    tracker.configure(conversation_id="first")
+    context = contextvars.copy_context()
+    tracker.configure(conversation_id="second")
+    seen = []
+    thread = threading.Thread(target=context.run, args=(lambda: seen.append(tracker.config.conversation_id),))
+    thread.start()
+    thread.join()
+    assert seen == ["first"]
+
+
 def test_without_a_conversation_one_is_made_and_delivered(tracker, recorder):
     tracker.track_human_message("Hello")
     tracker.track_agent_message("Hi")
@@ -238,3 +249,120 @@ if __name__ == "__main__":
     )
     assert done.returncode == 0, done.err
     assert len(recorder.contents()) == 4
+
+
+def test_a_background_task_after_a_sync_endpoint_sends_even_where_the_module_has_a_conversation(tracker, recorder):
+    tracker.configure(conversation_id="set-at-import")
+    app = FastAPI()
+    failures = []
+
+    def send():
+        try:
+            tracker.send_tracked_data()
+        except Exception as error:
+            failures.append(error)
+
+    @app.post("/{name}")
+    def synchronous(name: str, tasks: BackgroundTasks):
+        conversation(tracker, name)
+        tasks.add_task(send)
+
+    names = [f"s{number}" for number in range(20)]
+
+    async def main():
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+            for name in names:
+                await client.post(f"/{name}")
+
+    asyncio.run(main())
+    nothing_is_misplaced(recorder, names, 1)
+    assert failures == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_while_a_request_is_on_its_way_sends_nothing_twice(script, recorder):
+    recorder.faults = [lambda handler, body: time.sleep(0.5) or "pass"]
+    done = script(
+        """
+import os, threading, time
+from agentsight import conversation_tracker as tracker
+tracker.configure(conversation_id="parent")
+tracker.track_human_message("of parent")
+results = []
+sending = threading.Thread(target=lambda: results.append(tracker.send_tracked_data()))
+sending.start(); time.sleep(0.2)
+pid = os.fork()
+if pid == 0:
+    tracker.get_or_create_conversation("child")
+    tracker.track_human_message("of child")
+    result = tracker.send_tracked_data()
+    os._exit(result["summary"]["errors"])
+assert os.waitpid(pid, 0)[1] == 0
+sending.join()
+assert results[0]["summary"]["errors"] == 0, results
+"""
+    )
+    assert done.returncode == 0, done.err
+    assert sorted(recorder.contents()) == ["of child", "of parent"]
+    assert len(recorder.order) == len(set(recorder.order)) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_does_not_talk_on_its_parents_connection(script, recorder):
+    done = script(
+        """
+import os
+from agentsight import agentsight_api as api
+api.fetch_conversations()
+((_, _, mine),) = api._http._idle
+pid = os.fork()
+if pid == 0:
+    api.fetch_conversations()
+    os._exit(0 if api._http._idle[-1][2] is not mine else 1)
+assert os.waitpid(pid, 0)[1] == 0
+api.fetch_conversations()
+"""
+    )
+    assert done.returncode == 0, done.err
+    assert len(recorder.requests) == 3
+
+
+def test_events_written_to_disk_first_may_be_sent_by_another_thread_meanwhile(tracker, recorder, environment):
+    environment.setenv("AGENTSIGHT_SPOOL", "always")
+    tracker.configure(conversation_id="one")
+    failures = []
+
+    def track(which):
+        try:
+            for number in range(100):
+                tracker.track_human_message(f"{which}-{number}")
+        except Exception as error:
+            failures.append(error)
+
+    def send():
+        for _ in range(20):
+            try:
+                tracker.send_tracked_data()
+            except NoDataToSendException:
+                time.sleep(0.005)
+
+    threads = [threading.Thread(target=track, args=(which,)) for which in range(3)] + [threading.Thread(target=send)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tracker.flush()
+    assert failures == []
+    assert len(recorder.contents("one")) == 300
+    assert tracker.dropped == {}
+
+
+def test_tokens_of_conversations_nobody_sends_are_bounded_and_arrive(tracker, recorder, monkeypatch):
+    monkeypatch.setattr("agentsight.tokens.MAX_CONVERSATIONS", 3)
+    for number in range(10):
+        with tracker.conversation(f"t{number}"):
+            tracker.track_token_usage(1, 2, 3)
+    assert len(list(tracker._tokens)) == 3
+    tracker.flush()
+    assert sorted(event["conversation_id"] for event in recorder.events) == [f"t{number}" for number in range(10)]
