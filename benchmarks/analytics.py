@@ -224,8 +224,6 @@ def make(path: Path, messages: int) -> None:
         store.conversations.add([head for head, _, _ in some])
         store.timeline.append([event for _, events, _ in some for event in events])
         store.conversations.add_feedbacks([feedback for *_, given in some for feedback in given])
-        if messages > SEARCHABLE:
-            store.timeline.unindexed.clear()
         deltas: dict[int, Deltas] = {}
         for head, events, given in some:
             own = deltas.setdefault(head.agent_id, Deltas())

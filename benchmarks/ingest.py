@@ -8,7 +8,7 @@ Measured, alternating, each the median of several rounds:
 * ceiling   a bare SQLite writer of the same facts, nothing checked or answered: 1,000 events a transaction, WAL,
             synchronous=FULL, the same indexes, sums, an FTS5 unicode61 index
 * batch     POST /api/batch/ with 100 events a request, counted when the answer is there, which is after the commit
-* single    POST /api/batch/ with one event a request, 16 connections
+* single    POST /api/batch/ with one event a request, 32 connections
 * group     32 clients with one event each: our writer that commits together, against a commit a request on the same schema
 
 T4: batch >= 0.4 x ceiling. T5: group >= 2.5 x a commit a request, p99 <= 0.5 x. The other targets of ingest (T1, T2, T3)
@@ -80,7 +80,7 @@ def _said(dice: Random) -> dict[str, Any]:
     return {"kind": "message", "sender": dice.choice(("end_user", "agent")), "content": text}
 
 
-def bodies(count: int, size: int, seed: int, senders: int = 16) -> list[list[bytes]]:
+def bodies(count: int, size: int, seed: int, senders: int = 32) -> list[list[bytes]]:
     """Request bodies of `size` events, about `count` in all; each sender has conversations of its own, as processes do."""
     return [list(_bodies_of(max(1, count // senders), size, seed * 100 + sender)) for sender in range(senders)]
 
@@ -304,9 +304,9 @@ def report(
     share = middle([mine / top for mine, top in zip(batch, ceilings, strict=True)])
     rows: list[Row] = [
         ("bare SQLite writer, 1,000 a commit", f"{middle(ceilings):,.0f} events/s", ""),
-        ("POST batch of 100, 16 connections", f"{middle(batch):,.0f} events/s", f"T4 {share:.2f} x ceiling (>= 0.40)"),
+        ("POST batch of 100, 32 connections", f"{middle(batch):,.0f} events/s", f"T4 {share:.2f} x ceiling (>= 0.40)"),
         ("server CPU per stored event", f"{middle(cpu):.1f} us", ""),
-        ("POST single event, 16 connections", f"{rates:,.0f} events/s, p99 {waits * 1e3:.1f} ms", "T2's own side"),
+        ("POST single event, 32 connections", f"{rates:,.0f} events/s, p99 {waits * 1e3:.1f} ms", "T2's own side"),
         ("a commit a request, 32 clients", f"{middle([r for r, _ in alone]):,.0f} events/s", ""),
         (
             "commits together, 32 clients",

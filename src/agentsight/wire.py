@@ -477,6 +477,7 @@ class Draft:
     occurred_us: int
     seq: int
     fields: dict[str, Any]
+    prepared: Any = None  # what the server has made of it before it is stored
 
 
 def parse(item: Any) -> Draft:

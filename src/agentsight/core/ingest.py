@@ -45,6 +45,13 @@ def accept(
     return [verdicts[index] for index in range(len(drafts))]
 
 
+def prepare(agent: Agent, drafts: Sequence[Draft | InvalidEvent]) -> None:
+    """Do ahead, while other changes are written, what needs no store: `accept` then finds the rows made."""
+    for draft in drafts:
+        if isinstance(draft, Draft) and draft.kind != "feedback":
+            draft.prepared = _event(0, agent.id, 0, draft)
+
+
 def _rejected(index: int, wrong: InvalidEvent) -> Verdict:
     return Verdict(index, wrong.event_id, "rejected", field=wrong.field, reason=wrong.reason)
 
@@ -133,7 +140,9 @@ def _rows(
             rows.append((index, draft, _feedback(feedback_id, agent, conversation, draft, source)))
             feedback_id += 1
         else:
-            rows.append((index, draft, _event(event_id, agent.id, conversation, draft)))
+            row = draft.prepared or _event(0, agent.id, 0, draft)
+            row.id, row.conversation = event_id, conversation
+            rows.append((index, draft, row))
             event_id += 1
     return rows
 

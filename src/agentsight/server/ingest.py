@@ -57,6 +57,7 @@ async def _store_batch(request: Request, agent: Agent, body: bytes) -> Response:
     drafts = _drafts(document, now_us)
     if any(isinstance(draft, Draft) and draft.kind == "attachment" for draft in drafts):
         drafts = await run_in_threadpool(_with_files, request.app.state.blobs, drafts)
+    ingest.prepare(agent, drafts)
     verdicts = await http.write(request, partial(ingest.accept, agent=agent, drafts=drafts, now_us=now_us))
     telemetry.count(verdicts)
     telemetry.count_dropped(document.get("dropped"))

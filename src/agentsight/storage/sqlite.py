@@ -34,6 +34,8 @@ T = TypeVar("T")
 OLDEST = (3, 51, 3)  # earlier ones can corrupt a WAL that several connections write. Source: sqlite.org/wal.html, 2026
 WAITING = 2_000  # changes that may wait for the writer; beyond that the caller is asked to come back
 TOGETHER = 64  # changes in one commit at most, so that the first of them need not wait for the last for long
+INDEXED_TOGETHER = 5_000  # events the search index takes at once; so many more a search may have to look through
+IDLE_S = 0.05  # nothing to store for so long: time for the search index
 BUSY_MS = 5_000  # how long a lock of another process (an import, a backup) is waited for
 READERS = 8
 _FULL = ("database or disk is full", "disk i/o error")
@@ -78,10 +80,6 @@ class SqliteDialect:
     def contains(self, column: Any, text: str) -> Any:
         return func.contains_folded(column, fold(text)) == 1
 
-    def index_messages(self, driver: Driver, messages: Sequence[tuple[int, str]]) -> None:
-        rows = [(row, fold(content)) for row, content in messages]
-        driver.values("INSERT INTO message_text (rowid, content) VALUES", rows)
-
     def conversations_saying(self, driver: Driver, agent_ids: Sequence[int], text: str, most: int) -> list[int] | None:
         """Trigrams give the candidates, the fold decides: the index keeps no positions, which halves its cost."""
         needle = fold(text)
@@ -100,7 +98,39 @@ class SqliteDialect:
                 f"AND {self.in_list('agent_id', len(agent_ids))} AND contains_folded(content, ?)"
             )
             found.update(row[0] for row in driver.rows(sql, (*some, *agent_ids, needle)))
+        unindexed = (
+            f"SELECT DISTINCT conversation FROM event WHERE id > ? AND kind = 'message' "
+            f"AND {self.in_list('agent_id', len(agent_ids))} AND contains_folded(content, ?)"
+        )
+        found.update(row[0] for row in driver.rows(unindexed, (indexed(driver), *agent_ids, needle)))
         return sorted(found)
+
+
+def indexed(driver: Driver) -> int:
+    """Up to which row id the search index knows the messages; what came after is looked through."""
+    known = driver.rows("SELECT value FROM marker WHERE name = 'indexed'", ())
+    return int(known[0][0]) if known else 0
+
+
+def unindexed(driver: Driver) -> int:
+    """How many row ids the search index is behind."""
+    return int(driver.rows("SELECT coalesce(max(id), 0) FROM event", ())[0][0]) - indexed(driver)
+
+
+def index_more(driver: Driver, most: int) -> None:
+    """Let the search index catch up by some row ids.
+
+    ASCII goes in as it stands, for the index folds A to Z by itself; the rest is folded by us, as searches are.
+    """
+    first = indexed(driver)
+    last = min(first + most, first + unindexed(driver))
+    for content, kind in (("content", "="), ("folded(content)", "<>")):
+        driver.run(
+            f"INSERT INTO message_text (rowid, content) SELECT id, {content} FROM event WHERE id > ? AND id <= ? "
+            f"AND kind = 'message' AND octet_length(content) {kind} length(content)",
+            (first, last),
+        )
+    driver.run("INSERT INTO marker VALUES ('indexed', ?) ON CONFLICT DO UPDATE SET value = excluded.value", (last,))
 
 
 def fold(text: str) -> str:
@@ -155,13 +185,14 @@ class SqliteStorage:
             "synchronous = FULL",
             "foreign_keys = ON",
             "temp_store = MEMORY",
-            "cache_size = -32768",
+            "cache_size = -65536",
             "mmap_size = 268435456",
-            "wal_autocheckpoint = 4000",
+            "wal_autocheckpoint = 8000",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         self._file = self._file or self._found()
         connection.create_function("contains_folded", 2, _contains_folded, deterministic=True)
+        connection.create_function("folded", 1, fold, deterministic=True)
         return connection
 
     def _found(self) -> tuple[int, int] | None:
@@ -218,23 +249,47 @@ class SqliteStorage:
 
     def _write_on(self) -> None:
         connection: Connection | None = None
-        while (first := self._waiting.get()) is not None:
-            changes = [first, *self._also_waiting()]
-            last = changes[-1] is None
+        behind = last = False
+        while not last:
+            changes = self._next_changes(IDLE_S if behind else None)
+            last = bool(changes) and changes[-1] is None
             try:
                 connection = connection or self.engine.connect()
-                self._commit_together(connection, [change for change in changes if change is not None])
+                if changes:
+                    self._commit_together(connection, [change for change in changes if change is not None])
+                behind = self._index(connection, now=not changes or last)
             except BaseException as failure:  # the edge of a thread: whoever waits must hear of it
                 connection = self._discard(connection)
+                behind = False
                 for change in changes:
                     if change is not None and not change[1].done():
                         change[1].set_exception(_explained(failure))
-            if last:
-                break
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # type: ignore[union-attr]
             connection.close()
+
+    def _next_changes(self, patience_s: float | None) -> list[Any]:
+        """What waits, at least one thing; nothing, when nothing comes for so long. None among it: the end."""
+        try:
+            first = self._waiting.get(timeout=patience_s)
+        except queue.Empty:
+            return []
+        return [first] if first is None else [first, *self._also_waiting()]
+
+    def _index(self, connection: Connection, now: bool) -> bool:
+        """Feed the search index when nobody waits (`now`), or when too much is not in it yet; True: there is more to do.
+
+        It is no part of what a client waits for: searches look through what the index does not know yet. In large parts
+        it costs half of what it costs commit by commit.
+        """
+        with connection.begin():
+            driver = Driver(connection, self._dialect, self._compiled)
+            behind = unindexed(driver)
+            while behind and (now or behind > INDEXED_TOGETHER):
+                index_more(driver, INDEXED_TOGETHER)
+                behind = unindexed(driver)
+        return behind > 0
 
     def _also_waiting(self) -> Iterator[Any]:
         for _ in range(TOGETHER - 1):

@@ -31,9 +31,6 @@ class Dialect(Protocol):
     def contains(self, column: Any, text: str) -> Any:
         """`column` contains `text`, in any case, in any script."""
 
-    def index_messages(self, driver: Driver, messages: Sequence[tuple[int, str]]) -> None:
-        """Make these messages findable: (row id, content)."""
-
     def conversations_saying(self, driver: Driver, agent_ids: Sequence[int], text: str, most: int) -> list[int] | None:
         """Conversations with a message that contains `text`, by the search index.
 

@@ -91,6 +91,13 @@ session = Table(
     Column("expires_us", BigInteger, nullable=False),
 )
 
+marker = Table(
+    "marker",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
 conversation = Table(
     "conversation",
     metadata,

@@ -56,12 +56,8 @@ class SqlStore:
         if "rollups" in self.__dict__:
             for agent_id, deltas in self.rollups.pending.items():
                 to.rollups.apply(agent_id, deltas)
-        if "timeline" in self.__dict__:
-            to.timeline.unindexed += self.timeline.unindexed
 
     def settle(self) -> None:
         """Write what is still to be written; the last thing before a commit."""
         if "rollups" in self.__dict__:
             self.rollups.settle()
-        if "timeline" in self.__dict__:
-            self.timeline.settle()

@@ -58,13 +58,6 @@ def _row(event: Event) -> tuple[Any, ...]:
 class SqlTimeline:
     def __init__(self, driver: Driver):
         self._driver = driver
-        self.unindexed: list[tuple[int, str]] = []  # messages the search index does not have yet
-
-    def settle(self) -> None:
-        """Let the search index catch up: once a transaction, for it writes whole segments."""
-        if self.unindexed:
-            self._driver.dialect.index_messages(self._driver, self.unindexed)
-            self.unindexed = []
 
     def known(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Event]:
         found: dict[str, Event] = {}
@@ -86,7 +79,6 @@ class SqlTimeline:
         if not events:
             return
         self._driver.insert(table, [_row(event) for event in events])
-        self.unindexed += [(event.id, event.content) for event in events if event.kind == "message" and event.content]
 
     def of(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Event]]:
         timelines: dict[int, list[Event]] = defaultdict(list)
