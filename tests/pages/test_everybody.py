@@ -32,6 +32,16 @@ def test_axe_finds_nothing_on_any_page(look: Looking, theme: str, paths: tuple[s
     assert not found
 
 
+def test_axe_finds_nothing_on_a_phone(look: Looking):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = look.page(bypass_csp=True, viewport={"width": 390, "height": 800})
+    for path in ("analytics", "conversations?source=web", "conversations/5?search=order"):
+        page.goto(look.address(path))
+        result = Axe().run(page, options={"runOnly": LEVELS})
+        assert not result.violations_count, (path, result.generate_report())
+
+
 @pytest.mark.parametrize("width", [360, 390, 820])
 def test_no_page_scrolls_sideways(look: Looking, width: int):
     page = look.page(viewport={"width": width, "height": 800})

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from agentsight.core.ports import Storage, Store
+from agentsight.core.ports import Storage
 
-from .shell import PLACE, caught, enter, routes
+from .shell import PLACE, caught, enter, pulse, routes
 
 LOOK_S = 2.0
 LONGEST_S = 600  # then the browser comes back and shows its session again
@@ -24,7 +24,7 @@ _seen: dict[int, tuple[float, str]] = {}
 
 
 async def live(request: Request) -> Response:
-    """Server-sent events: `new` whenever something was stored."""
+    """Server-sent events: `new` whenever something was stored, and at once if it was since the page was made."""
     await run_in_threadpool(enter, request)
     if _open >= MOST:
         return Response(status_code=204)  # tells EventSource not to come back
@@ -38,13 +38,13 @@ async def _watch(request: Request) -> AsyncIterator[str]:
     try:
         storage: Storage = request.app.state.storage
         ends = time.monotonic() + LONGEST_S
-        before = await _pulse(storage)
+        before = request.query_params.get("since") or await _pulse(storage)
         yield "retry: 3000\n\n: here\n\n"
         while time.monotonic() < ends and not getattr(request.app.state, "stopping", False):
-            await asyncio.sleep(LOOK_S)
             now = await _pulse(storage)
             yield f"event: new\ndata: {now}\n\n" if now != before else ": still here\n\n"
             before = now
+            await asyncio.sleep(LOOK_S)
     finally:
         _open -= 1
 
@@ -54,14 +54,9 @@ async def _pulse(storage: Storage) -> str:
     at, word = _seen.get(id(storage), (0.0, ""))
     if time.monotonic() - at < LOOK_S / 2:
         return word
-    word = await run_in_threadpool(storage.read, _word)
+    word = await run_in_threadpool(storage.read, pulse)
     _seen[id(storage)] = (time.monotonic(), word)
     return word
-
-
-def _word(store: Store) -> str:
-    heads = store.conversations
-    return f"{store.timeline.next_ids(0)}.{heads.next_ids(0)}.{heads.next_feedback_ids(0)}"
 
 
 routes.append(Route(f"{PLACE}/live", caught(live), methods=["GET"]))

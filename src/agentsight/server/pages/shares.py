@@ -117,7 +117,7 @@ def _guest(visitor: Visitor) -> Guest:
         agents = tuple(agent for agent in store.tenants.agents(organization.id) if agent.id in share.agent_ids)
         nobody = User(0, organization.id, "", "client", share.agent_ids)
         one = agents[0] if len(agents) == 1 else None
-        return Guest(visitor.request, nobody, organization, agents, one, share)
+        return Guest(visitor.request, nobody, organization, agents, one, share=share)
 
     return visitor.read(ask)
 

@@ -207,6 +207,7 @@ class Visit(Visitor):
     organization: Organization
     agents: tuple[Agent, ...]
     agent: Agent | None = None
+    since: str = ""  # the store's pulse before anything of the page was read
 
     @property
     def zone(self) -> ZoneInfo:
@@ -242,6 +243,11 @@ class Visit(Visitor):
     def environment(self) -> str:
         asked = (self.params.get("environment") or self.params.get("env") or "").lower()
         return "development" if asked in ("development", "dev") else "production"
+
+    @property
+    def live_url(self) -> str:
+        """Where the page hears that it is out of date."""
+        return self.link("live", {"since": self.since})
 
     @property
     def shows_tokens(self) -> bool:
@@ -355,7 +361,7 @@ def enter(request: Request) -> Visit:
         chosen = next((agent for agent in seen if agent.slug == agent_slug), None)
         if organization_slug not in (None, organization.slug) or (chosen is None and agent_slug != "all"):
             raise NotFound("there is no such page")
-        return Visit(request, user, organization, seen, chosen)
+        return Visit(request, user, organization, seen, chosen, pulse(store))
 
     return visitor.read(ask)
 
@@ -391,6 +397,12 @@ async def _no_such_page(request: Request) -> Response:
 
 nowhere = Route("/o/{rest:path}", caught(_no_such_page), methods=["GET", "POST"])
 """Everything below an organization that nobody serves; it comes last."""
+
+
+def pulse(store: Store) -> str:
+    """A word that changes when anything is stored."""
+    heads = store.conversations
+    return f"{store.timeline.next_ids(0)}.{heads.next_ids(0)}.{heads.next_feedback_ids(0)}"
 
 
 # -- small things ----------------------------------------------------------------------------------------------------
