@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
 logger = logging.getLogger("agentsight")
@@ -17,6 +18,7 @@ class Watched(Protocol):
     """What wants to know."""
 
     def flush(self) -> None: ...
+    def end_soon(self) -> None: ...
     def after_fork(self) -> None: ...
 
 
@@ -38,14 +40,21 @@ def watch(one: Watched) -> None:
 
 
 def watch_signal() -> bool:
-    """Flush on SIGTERM too, unless the host handles it. False: only the first thread may ask for that."""
+    """Flush on SIGTERM too. False: only the first thread may ask for that.
+
+    A host's own handler still runs and decides. It is not waited for: uvicorn, for one, ends by the signal's default
+    once it has shut down, and then nothing of Python's runs any more.
+    """
     global _signal_watched
     if not _signal_watched and threading.current_thread() is threading.main_thread():
         import signal
 
         _signal_watched = True
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        hosts = signal.getsignal(signal.SIGTERM)
+        if hosts is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _terminated)
+        elif callable(hosts):
+            signal.signal(signal.SIGTERM, _before(hosts))
     return _signal_watched
 
 
@@ -57,11 +66,23 @@ def _watch_worker() -> None:
 
 
 def _flush() -> None:
+    _each(lambda one: one.flush())
+
+
+def _each(do: Callable[[Watched], None]) -> None:
     for one in list(_all):
         try:
-            one.flush()
+            do(one)
         except Exception:  # the edge: the process is ending, and not because of us
             logger.exception("AgentSight could not flush")
+
+
+def _before(hosts: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:
+    def terminated(signum: int, frame: Any) -> Any:
+        _each(lambda one: one.end_soon())
+        return hosts(signum, frame)
+
+    return terminated
 
 
 def _terminated(signum: int, frame: Any) -> None:

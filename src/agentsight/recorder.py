@@ -35,7 +35,7 @@ class Recorder:
     _instance_lock = threading.Lock()
 
     def _prepare(self) -> None:
-        self._awake = self._ready = self._eager = False
+        self._awake = self._ready = self._eager = self._ending = False
         self._config: Config | None = None
         self._settings: Settings | None = None
         self._http: HTTPClient | None = None
@@ -169,7 +169,7 @@ class Recorder:
         return {**absent, **checked, **given}
 
     def _kept(self, item: Item) -> None:
-        if self.settings.spool == "always":
+        if self._ending or self.settings.spool == "always":
             self._delivery.write_through(item)
         if self.settings.auto_send_s:
             self._delivery.hurry()
@@ -244,6 +244,11 @@ class Recorder:
                     self._add_tokens(name)
             self._delivery.close(timeout_s)
 
+    def end_soon(self) -> None:
+        """The host is about to end: deliver what there is in a second; what is still tracked is on disk at once."""
+        self.flush(1.0)
+        self._ending = self._eager = True
+
     def after_fork(self) -> None:
         """In the child: what the parent tracked is the parent's to send."""
         forget_parent()
@@ -251,7 +256,7 @@ class Recorder:
         self._buffer.reset()
         self._delivery.after_fork()
         self._tokens, self._swept, self._http = Tokens(), {}, None
-        self._awake = self._ready = False
+        self._awake = self._ready = self._ending = False
 
 
 def weight(files: Any) -> int:

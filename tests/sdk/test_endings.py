@@ -56,6 +56,29 @@ def test_a_hosts_own_sigterm_handler_stays(script, recorder):
     assert len(recorder.contents("c")) == 500
 
 
+def test_a_host_that_handles_sigterm_and_then_dies_of_it_as_uvicorn_does_loses_nothing(script, recorder, tmp_path):
+    process = script(
+        "import os, signal, time\nseen = []\nsignal.signal(signal.SIGTERM, lambda *a: seen.append(a))\n"
+        + TRACK
+        + """
+print("tracked", flush=True)
+while not seen: time.sleep(0.01)
+tracker.track_human_message("while it shuts down")
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(5)
+""",
+        wait=False,
+    )
+    assert process.stdout.readline() == "tracked\n"
+    process.terminate()
+    assert process.wait(10) == -signal.SIGTERM
+    assert len(recorder.contents("c")) == 500
+    assert [event["content"] for event in spooled(tmp_path / "spool")] == ["while it shuts down"]
+    script("from agentsight import conversation_tracker as t\nt.track_human_message('next')\nt.send_tracked_data()")
+    assert len(recorder.contents("c")) == 501
+
+
 @pytest.mark.parametrize("ending", ["return", "sigterm"])
 def test_a_slow_server_bounds_the_end_and_nothing_is_lost(script, recorder, tmp_path, ending):
     recorder.always = lambda handler, body: time.sleep(8)

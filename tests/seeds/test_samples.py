@@ -154,7 +154,6 @@ def test_the_advanced_app_keeps_tools_in_their_own_conversations(
         assert answer["content"] == "Error: division by zero"
 
 
-@pytest.mark.xfail(strict=True, reason="under uvicorn the SDK finds a SIGTERM handler, stands back, and nobody flushes")
 def test_what_an_endpoint_tracked_before_it_raised_is_delivered_when_the_app_is_stopped(
     server: Server, api: Api, shared: Path, tmp_path: Path
 ):
