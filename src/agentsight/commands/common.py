@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from agentsight.core import tenancy
+from agentsight.core import geo, tenancy
 from agentsight.core.model import Agent, Organization
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import AgentSightError, NotFound
@@ -51,6 +51,7 @@ class Refusal(AgentSightError):
 def opened(data: Path | None, database: str | None) -> Iterator[tuple[Settings, Storage]]:
     """The settings and the database, its schema up to date."""
     settings = Settings.of(data, database)
+    geo.use(settings.mmdb)
     storage = open_storage(settings.database_url)
     try:
         if current(storage) != latest():

@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from agentsight import __version__
-from agentsight.core import metrics
+from agentsight.core import analytics, metrics
 from agentsight.core.model import Scope
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import AgentSightError
@@ -22,7 +22,7 @@ from agentsight.storage import open_storage
 from agentsight.storage.migrate import current, latest
 from agentsight.storage.migrate import migrate as bring_up_to_date
 
-from .common import AsJson, Data, Database, change, opened
+from .common import AsJson, Data, Database, change, now_us, opened
 
 LOW_BYTES = 512 * 2**20
 
@@ -170,4 +170,13 @@ def _keys(settings: Settings, storage: Storage) -> Iterator[Finding]:
     yield Finding("API keys", f"{len(live)} live", remedy)
 
 
-_CONTENT_CHECKS: tuple[Callable[[Settings, Storage], Iterator[Finding]], ...] = (_integrity, _keys)
+def _numbers(settings: Settings, storage: Storage) -> Iterator[Finding]:
+    scopes = storage.read(_every_scope)
+    differ = [
+        said for scope in scopes for said in storage.read(partial(analytics.sample, scope=scope, now_us=now_us()))
+    ]
+    said = f"{differ[0]}" if differ else "a sample of days agrees with the events"
+    yield Finding("numbers", said[:200], "run agentsight rebuild" if differ else "")
+
+
+_CONTENT_CHECKS: tuple[Callable[[Settings, Storage], Iterator[Finding]], ...] = (_integrity, _keys, _numbers)

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from agentsight import __version__
+from agentsight.core import geo
 from agentsight.core.ports import Storage
 from agentsight.errors import AgentSightError, ServerFailed
 from agentsight.storage import open_storage
@@ -34,6 +35,7 @@ _STARTED = f"{time.time_ns() // 1_000_000:x}{os.getpid():x}"
 
 def open_app(settings: Settings) -> FastAPI:
     """The server on this database, its schema brought up to date first."""
+    geo.use(settings.mmdb)
     storage = open_storage(settings.database_url)
     migrate(storage)
     return create_app(settings, storage)

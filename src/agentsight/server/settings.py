@@ -15,13 +15,17 @@ from agentsight.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`public_url` is how people reach the server from outside; None: as each request says."""
+    """`public_url` is how people reach the server from outside; None: as each request says.
+
+    `mmdb` is a file to look countries up in before the registries' own data; None: only those.
+    """
 
     data: Path
     database_url: str
     public_url: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
+    mmdb: Path | None = None
 
     @classmethod
     def of(
@@ -31,7 +35,8 @@ class Settings:
         folder = Path(data or os.environ.get("AGENTSIGHT_DATA") or platformdirs.user_data_path("agentsight"))
         url = database or os.environ.get("AGENTSIGHT_DATABASE_URL") or f"sqlite:///{folder / 'agentsight.db'}"
         public = (os.environ.get("AGENTSIGHT_PUBLIC_URL") or "").rstrip("/") or None
-        return cls(folder, url, public, host, port)
+        mmdb = os.environ.get("AGENTSIGHT_MMDB") or None
+        return cls(folder, url, public, host, port, Path(mmdb) if mmdb else None)
 
     @property
     def files(self) -> Path:
