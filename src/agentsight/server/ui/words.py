@@ -104,7 +104,8 @@ class Voice:
         """At most five characters or so: 12,240 stays, 2,039,112 is 2.0M."""
         if value is None or abs(value) < 100_000:
             return self.number(value, 0 if value is None or value == int(value) else 1)
-        return numbers.format_compact_decimal(value, fraction_digits=1, locale=self.locale)
+        compact = str(numbers.format_compact_decimal(value, fraction_digits=1, locale=self.locale))
+        return self.number(value) if compact.isdecimal() else compact  # not every language shortens thousands
 
     def percent(self, value: float | None, digits: int = 1) -> str:
         """`value` is 0 to 100."""
