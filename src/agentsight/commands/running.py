@@ -7,8 +7,10 @@ import logging
 import socket
 import sys
 from collections.abc import Iterable
+from types import FrameType
 
 import uvicorn
+from starlette.datastructures import State
 from starlette.types import ASGIApp
 
 from agentsight.server.protocol import PatientProtocol
@@ -45,8 +47,8 @@ class Listener:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
-def run(app: ASGIApp, listener: Listener, lines: Iterable[str] = ()) -> None:
-    """Serve until SIGTERM or Ctrl-C; `lines` follow the one that says it is ready."""
+def run(app: ASGIApp, listener: Listener, lines: Iterable[str] = (), state: State | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C; `lines` follow the one that says it is ready, `state` is told of the end."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
@@ -64,15 +66,20 @@ def run(app: ASGIApp, listener: Listener, lines: Iterable[str] = ()) -> None:
     sys.setswitchinterval(SWITCH_S)
     gc.freeze()  # what was loaded so far stays for good; what a batch makes dies young without being looked through often
     gc.set_threshold(50_000, 20, 100)
-    _Server(config, [f"AgentSight ready on {listener.url}", *lines]).run(sockets=[listener.socket])
+    _Server(config, [f"AgentSight ready on {listener.url}", *lines], state).run(sockets=[listener.socket])
 
 
 class _Server(uvicorn.Server):
     """uvicorn that says when it is ready, on stdout, for people and for programs that wait."""
 
-    def __init__(self, config: uvicorn.Config, ready: list[str]):
+    def __init__(self, config: uvicorn.Config, ready: list[str], state: State | None):
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._stopping = ready, state
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._stopping is not None:
+            self._stopping.stopping = True  # open live connections end by themselves
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -38,7 +38,7 @@ def serve(
     app = open_app(settings)
     if chat:
         chatting.beside(app, settings, app.state.storage, listener)
-    run(wrapped(app), listener)
+    run(wrapped(app), listener, state=app.state)
 
 
 def demo(
@@ -66,4 +66,4 @@ def demo(
         lines.append(f"Chat: {chatting.link(told, listener, CHAT_USER)}")
     except chatting.NotInstalled as missing:
         say(f"No chat: {missing}")
-    run(wrapped(app), listener, lines)
+    run(wrapped(app), listener, lines, app.state)

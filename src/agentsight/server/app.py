@@ -65,7 +65,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     state.keys, state.keys_noted = {}, {}
     state.room = http.Room()
     app.add_exception_handler(AgentSightError, http.on_refusal)
-    app.add_exception_handler(HTTPException, http.on_http_exception)
+    app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, http.on_crash)
     for room in (ingest, conversations, analytics, pages):
         app.include_router(room.router)
@@ -76,6 +76,14 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     app.add_api_route("/metrics", telemetry.metrics, methods=["GET"], tags=["health"], summary="Prometheus text")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """A path nobody has: a page for people, our error shape for programs."""
+    wanted = request.headers.get("accept", "")
+    if getattr(error, "status_code", 0) == 404 and "text/html" in wanted and not request.url.path.startswith("/api/"):
+        return pages.error_page(request, 404, "")
+    return await http.on_http_exception(request, error)
 
 
 def wrapped(app: FastAPI) -> ASGIApp:
