@@ -123,7 +123,7 @@ def index_more(driver: Driver, most: int) -> None:
     ASCII goes in as it stands, for the index folds A to Z by itself; the rest is folded by us, as searches are.
     """
     first = indexed(driver)
-    last = min(first + most, first + unindexed(driver))
+    last = first + min(most, unindexed(driver))
     for content, kind in (("content", "="), ("folded(content)", "<>")):
         driver.run(
             f"INSERT INTO message_text (rowid, content) SELECT id, {content} FROM event WHERE id > ? AND id <= ? "
@@ -325,6 +325,8 @@ class SqliteStorage:
                     outcomes.append((done, None, failure))
                 driver.run("RELEASE change")
             together.settle()
+            if self._path is None:  # readers of shared memory mind a writer who comes unasked
+                index_more(driver, unindexed(driver))
         for done, result, error in outcomes:
             if error is not None:
                 done.set_exception(error)
