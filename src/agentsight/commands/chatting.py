@@ -13,7 +13,6 @@ import typer
 from fastapi import FastAPI
 
 from agentsight.core import tenancy
-from agentsight.core.model import Agent
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import ConfigError, Unauthorized
 from agentsight.server.settings import Settings
@@ -85,7 +84,7 @@ def _room() -> Callable[..., FastAPI]:
     try:
         from agentsight.chat.app import create_app
     except ModuleNotFoundError as missing:
-        raise Refusal(
+        raise NotInstalled(
             f"the chat backend needs more packages ({missing.name}): pip install 'agentsight[chat]'"
         ) from None
     return create_app
@@ -118,18 +117,14 @@ def _own_key(data: Path, storage: Storage, agent: str) -> str:
         return kept.read_text().strip()
 
     def make(store: Store) -> str:
-        _, found = _agent(store, agent)
+        owners = store.tenants.organizations()
+        _, found = make_agent(store, owners[0].name if owners else tenancy.DEFAULT_ORGANIZATION, agent)
         return tenancy.issue_key(store, found, "write", now_us())[0]
 
     key = change(storage, make)
     with open(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(key)
     return key
-
-
-def _agent(store: Store, agent: str) -> tuple[object, Agent]:
-    owners = store.tenants.organizations()
-    return make_agent(store, owners[0].name if owners else tenancy.DEFAULT_ORGANIZATION, agent)
 
 
 def link(settings: ChatSettings, listener: Listener, user: str) -> str:
