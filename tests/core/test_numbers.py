@@ -208,12 +208,43 @@ def test_a_new_list_of_escalation_actions_judges_old_conversations_too():
 
 
 # -- histories Hypothesis makes --------------------------------------------------------------------------------------
-QUIET = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+THOROUGH = settings(QUIET, max_examples=3_000)
+ORDERS = given(events=histories.events(), order=st.randoms(use_true_random=False))
+HAPPENINGS = given(
+    events=histories.events(), happened=histories.operations(), zone=st.sampled_from(ZONES), by=st.sampled_from(BY)
+)
 
 
 @QUIET
-@given(events=histories.events(), order=st.randoms(use_true_random=False))
+@ORDERS
 def test_any_order_and_number_of_deliveries_gives_the_same_numbers(events, order):
+    same_in_any_order(events, order)
+
+
+@QUIET
+@HAPPENINGS
+def test_whatever_happens_the_numbers_are_those_of_the_events(events, happened, zone, by):
+    true_to_the_events(events, happened, zone, by)
+
+
+@pytest.mark.exhaustive
+@THOROUGH
+@ORDERS
+def test_thousands_of_orders_give_the_same_numbers(events, order):
+    same_in_any_order(events, order)
+
+
+@pytest.mark.exhaustive
+@THOROUGH
+@HAPPENINGS
+def test_thousands_of_histories_have_the_numbers_of_their_events(events, happened, zone, by):
+    true_to_the_events(events, happened, zone, by)
+
+
+def same_in_any_order(events, order):
     straight, shuffled = Both(), Both()
     for event in sorted(events, key=lambda event: event["occurred_at"]):
         straight.deliver(event)
@@ -249,9 +280,7 @@ def test_a_feedback_older_than_all_events_counts_the_same_whenever_it_arrives():
     assert all(one == stored[0] for one in stored)
 
 
-@QUIET
-@given(events=histories.events(), happened=histories.operations(), zone=st.sampled_from(ZONES), by=st.sampled_from(BY))
-def test_whatever_happens_the_numbers_are_those_of_the_events(events, happened, zone, by):
+def true_to_the_events(events, happened, zone, by):
     both = Both()
     for verb, what in happened:
         if verb == "deliver":
