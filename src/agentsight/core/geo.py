@@ -36,7 +36,7 @@ def _opened(mmdb: Path) -> Any:
     try:
         import maxminddb
     except ImportError:
-        raise ConfigError("an MMDB file needs the package maxminddb: pip install 'agentsight[geo]'") from None
+        raise ConfigError("an MMDB file needs the package maxminddb: pip install maxminddb") from None
     try:
         return maxminddb.open_database(mmdb)
     except (OSError, ValueError, maxminddb.InvalidDatabaseError) as wrong:
