@@ -75,6 +75,9 @@ def expect(locator: Any) -> Any:
     return sync_api.expect(locator)
 
 
+sync_api.expect.set_options(timeout=15_000)  # a machine that runs every suite at once is slow at times
+
+
 def test_a_link_signs_in_and_leaves_no_token_behind(context: Any, person: Any) -> None:
     page = enter(context, person)
     assert "token" not in page.url and page.evaluate("document.cookie") == ""
@@ -314,11 +317,15 @@ def test_the_corpus_is_live_in_a_naive_page(browser: Any, corpus: list[dict[str,
     page.goto("about:blank")
     live = 0
     for one in [one for one in corpus if one["control"] and one["ctx"] == "html" and one["trigger"] == "auto"][:25]:
-        page.evaluate(
-            "html => { window.__hits.length = 0; document.open(); document.write(html); document.close() }", one["text"]
-        )
-        page.wait_for_timeout(30)
-        live += bool(page.evaluate("(window.__hits || []).length")) or bool(beacons)
+        try:
+            page.evaluate(
+                "html => { window.__hits = []; document.open(); document.write(html); document.close() }", one["text"]
+            )
+            page.wait_for_timeout(30)
+            live += bool(page.evaluate("(window.__hits || []).length")) or bool(beacons)
+        except sync_api.Error:  # it took the page somewhere else: as live as can be
+            page = context.new_page()
+            live += 1
         beacons.clear()
     context.close()
     assert live >= 12, "the harness must see what is live"
@@ -338,7 +345,9 @@ def test_hostile_output_never_runs(browser: Any, backend: Backend, corpus: list[
     # streamed live, as model output and as the user's own words at once
     texts = [one["text"] for one in corpus if one["text"].strip() and "\0" not in one["text"]]
     for text in texts[::3]:
+        shown = page.locator(".message").count()
         say(page, f"say {text}")
+        expect(page.locator(".message")).to_have_count(shown + 2)
         expect(page.locator("#send")).to_be_visible()
         expect(page.locator(".writing")).to_have_count(0)
     # and stored, each of them, then shown as history
