@@ -33,6 +33,7 @@ MAX_FILES: Final = 10  # of one upload
 MAX_UPLOAD_BYTES: Final = 40_000_000  # of one upload request
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # what JSON readers agree on
 MAX_DURATION_MS: Final = 10**12
+MAX_TOKENS: Final = 10**12  # of one event; sums of many stay within 64 bits
 
 # -- vocabulary ------------------------------------------------------------------------------------------------------
 SENDERS: Final = ("end_user", "agent", "system")
@@ -316,8 +317,8 @@ def _count(says: str) -> Field:
     def read(value: Any, field: str) -> int:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value % 1:
             raise InvalidEvent(field, "must be a whole number")
-        if not 0 <= value <= MAX_SAFE_INTEGER:
-            raise InvalidEvent(field, "must be between 0 and 2^53")
+        if not 0 <= value <= MAX_TOKENS:
+            raise InvalidEvent(field, f"must be between 0 and {MAX_TOKENS}")
         return int(value)
 
     return Field(read, says, {"type": "integer", "minimum": 0})

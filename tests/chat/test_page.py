@@ -17,6 +17,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(path).exists()), None)
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "data" / "hostile_strings.json"
 PHONE = {"width": 390, "height": 800}
+pytestmark = pytest.mark.exhaustive  # in `make test-all`: beside every other suite on two cores its waits are too short
 
 
 @pytest.fixture(scope="module")

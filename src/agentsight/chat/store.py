@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import Select, and_, delete, exists, func, select, update
+from sqlalchemy import Select, and_, delete, exists, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -101,8 +101,9 @@ class Store:
 
     def _begin(self, s: Session, user_id: str, ask: Ask, provider: str, model: str) -> Begun:
         self._check_rate(s, user_id)
-        conversation = _open(s, user_id, ask)
-        self._check_free(s, conversation.id)
+        conversation, is_new = _open(s, user_id, ask)
+        if not is_new:
+            self._check_free(s, conversation.id)
         question = _last_question(s, conversation.id) if ask.message is None else None
         question = question or _say(s, conversation.id, "user", ask.message or "")
         stamp = now_us()
@@ -113,18 +114,21 @@ class Store:
         )  # fmt: skip
         s.add(run)
         conversation.updated_us = stamp
-        history = _history(s, conversation.id, question.id)
+        history = [] if is_new else _history(s, conversation.id, question.id)
         s.flush()
         return Begun(run.id, conversation.id, question.id, question.content, history)
 
     def _check_rate(self, s: Session, user_id: str) -> None:
-        recent = select(Run.started_us).where(Run.user_id == user_id, Run.started_us > now_us() - MINUTE_US)
-        starts = s.scalars(recent.order_by(Run.started_us.desc()).limit(self.settings.runs_per_minute)).all()
-        if len(starts) >= self.settings.runs_per_minute:
-            wait_s = max(1, -(-(starts[-1] + MINUTE_US - now_us()) // 1_000_000))
-            raise _too_many(f"At most {self.settings.runs_per_minute} messages a minute.", wait_s)
-        live = select(func.count()).select_from(Run).where(Run.user_id == user_id, Run.status == "running")
-        if (s.scalar(live) or 0) >= self.settings.live_runs:
+        """Count the runs of the last minute, and those still being written: none of them is older than its deadline."""
+        most, since = self.settings.runs_per_minute, now_us() - MINUTE_US
+        oldest = min(since, now_us() - int(self.settings.deadline_s * 1_000_000) - MINUTE_US)
+        recent = select(Run.started_us, Run.status).where(Run.user_id == user_id, Run.started_us > oldest)
+        rows = s.execute(recent.order_by(Run.started_us.desc()).limit(4 * most + self.settings.live_runs)).all()
+        starts = [started_us for started_us, _ in rows if started_us > since]
+        if len(starts) >= most:
+            wait_s = max(1, -(-(starts[most - 1] + MINUTE_US - now_us()) // 1_000_000))
+            raise _too_many(f"At most {most} messages a minute.", wait_s)
+        if sum(status == "running" for _, status in rows) >= self.settings.live_runs:
             raise _too_many(f"At most {self.settings.live_runs} replies at a time.", 1)
 
     def _check_free(self, s: Session, conversation_id: int) -> None:
@@ -305,11 +309,12 @@ def _owned(s: Session, user_id: str, conversation_id: int) -> Conversation:
     return found
 
 
-def _open(s: Session, user_id: str, ask: Ask) -> Conversation:
+def _open(s: Session, user_id: str, ask: Ask) -> tuple[Conversation, bool]:
+    """The conversation that is meant, and whether it is new."""
     if ask.conversation_id is not None:
-        return _owned(s, user_id, ask.conversation_id)
+        return _owned(s, user_id, ask.conversation_id), False
     if ask.external_id and (found := s.scalar(select(Conversation).where(_called(user_id, ask.external_id)))):
-        return found
+        return found, False
     stamp = now_us()
     new = Conversation(
         user_id=user_id, external_id=ask.external_id, title=title_of(ask.message or ""), created_us=stamp,
@@ -317,7 +322,7 @@ def _open(s: Session, user_id: str, ask: Ask) -> Conversation:
     )  # fmt: skip
     s.add(new)
     s.flush()
-    return new
+    return new, True
 
 
 def title_of(message: str) -> str:

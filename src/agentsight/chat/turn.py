@@ -64,6 +64,7 @@ class Live:
     after_tool: bool = False
     open_calls: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # some models call twice by one id
     saving: asyncio.Future[Any] | None = None
+    view: dict[str, Any] | None = None  # what is stored, once it is
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def show(self, kind: str, **fields: Any) -> None:
@@ -139,7 +140,8 @@ class Runs:
         live = self._live.get(run_id)
         if live is not None and live.user_id == user_id and live.task is not None:
             await asyncio.wait([live.task])
-            return await self.view(user_id, run_id)
+            if live.view is not None:
+                return live.view
         while (view := await self.view(user_id, run_id))["status"] == "running":
             await asyncio.sleep(POLL_S)
         return view
@@ -301,7 +303,8 @@ class Runs:
         self._live.pop(run_id, None)
 
     def _close_run(self, live: Live) -> dict[str, Any]:
-        return _last_line(self.store.finish(live.begun.run_id, live.end))
+        live.view = self.store.finish(live.begun.run_id, live.end)
+        return _last_line(live.view)
 
     def _cancel(self, live: Live, status: Ending) -> bool:
         """Cancel once: a second cancel could hit the save."""

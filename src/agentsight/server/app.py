@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from agentsight import __version__
-from agentsight.core import geo
+from agentsight.core import geo, prices
 from agentsight.core.ports import Storage
 from agentsight.errors import AgentSightError, ServerFailed
 from agentsight.storage import open_storage
@@ -36,6 +36,7 @@ _STARTED = f"{time.time_ns() // 1_000_000:x}{os.getpid():x}"
 def open_app(settings: Settings) -> FastAPI:
     """The server on this database, its schema brought up to date first."""
     geo.use(settings.mmdb)
+    prices.cost("gpt-4o-mini", 1, 1, 0, 0)  # reads the price table now, not when the first tokens wait for the writer
     storage = open_storage(settings.database_url)
     migrate(storage)
     return create_app(settings, storage)
