@@ -228,6 +228,20 @@ def test_conversations_can_be_found_renamed_and_deleted(context: Any, person: An
     expect(page.locator("#hello")).to_be_visible()
 
 
+def test_what_is_typed_while_a_conversation_loads_is_not_lost(context: Any, person: Any) -> None:
+    conversation = person.said("the first one")["conversation_id"]
+
+    held: list[Any] = []
+    context.route("**/messages", held.append)
+    page = enter(context, person, f"/chat/?c={conversation}")
+    say(page, "too early")
+    expect(page.locator("#message")).to_have_value("too early")
+    held[0].continue_()
+    expect(page.locator(".user")).to_have_count(1)
+    page.locator("#message").press("Enter")
+    expect(answers(page).last).to_have_text("You said too early.")
+
+
 def test_long_histories_come_in_pages(context: Any, person: Any) -> None:
     conversation = person.said("message 0")["conversation_id"]
     for number in range(1, 30):

@@ -14,6 +14,7 @@ let run = null;     // the run being followed: {id, seq, entry, controller}
 let oldest = null;  // where earlier messages begin
 let opened = 0;     // counts what was opened, so that late answers to earlier questions change nothing
 let pending = false; // a message is on its way and has no run yet
+let loading = true;  // a conversation is being fetched: what was sent now, it would sweep away
 
 class Refused extends Error {
   constructor(status, body) { super(body.detail || 'Something went wrong.'); this.status = status; this.body = body; }
@@ -92,7 +93,7 @@ function state() {
   const busy = Boolean(run) || pending;
   $('stop').hidden = !run;
   $('send').hidden = Boolean(run);
-  $('send').disabled = pending;
+  $('send').disabled = pending || loading;
   $('delete').hidden = title.disabled = thread === null;
   if (!busy) offerAgain(); else log.querySelectorAll('.again').forEach(button => button.remove());
 }
@@ -281,6 +282,7 @@ async function open(number, remark) {
   thread = number;
   run = null;
   pending = false;
+  loading = number !== null;
   oldest = null;
   notice(remark);
   $('earlier').hidden = true;
@@ -303,6 +305,7 @@ async function open(number, remark) {
     $('earlier').hidden = oldest === null;
     address();
     current();
+    loading = false;
     state();
     toEnd();
     if (about.live_run_id) {
@@ -312,6 +315,8 @@ async function open(number, remark) {
     }
   } catch (trouble) {
     if (turn !== opened) return;
+    loading = false;
+    state();
     if (trouble.status === 404) { await open(null); notice('There is no such conversation.'); } else notice(trouble.message);
   }
 }
@@ -377,11 +382,11 @@ async function enter() {
     return notice('The server cannot be reached. Reload the page to try again.');
   }
   if ($('door').open) $('door').close();
-  $('who').textContent = `Signed in as ${me.user_id}`;
   $('badge').hidden = me.provider !== 'demo';
   $('badge').textContent = 'Demo: rules, not an AI model';
-  await threads();
-  await open(fromAddress());
+  threads();
+  open(fromAddress());
+  $('who').textContent = `Signed in as ${me.user_id}`;
 }
 
 function signedOut() {
@@ -393,7 +398,7 @@ function signedOut() {
 $('say').addEventListener('submit', event => {
   event.preventDefault();
   const text = message.value;
-  if (!text.trim() || run || pending) return;
+  if (!text.trim() || run || pending || loading) return;
   message.value = '';
   send(text);
 });
