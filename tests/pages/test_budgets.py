@@ -45,6 +45,7 @@ def test_a_page_keeps_its_budget(look: Looking, path: str, html: int, all_of_it:
     assert page.locator("*").count() <= 2500
 
 
+@pytest.mark.exhaustive  # a time, which a busy machine stretches; in `make test-all`
 def test_first_paint_is_soon_and_nothing_moves_afterwards(look: Looking):
     """Half a second, of which a page with nothing on it takes a part that is the machine's."""
 
