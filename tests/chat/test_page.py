@@ -232,7 +232,7 @@ def test_what_is_typed_while_a_conversation_loads_is_not_lost(context: Any, pers
     conversation = person.said("the first one")["conversation_id"]
 
     held: list[Any] = []
-    context.route("**/messages", held.append)
+    context.route("**/messages", lambda route: held.append(route))
     page = enter(context, person, f"/chat/?c={conversation}")
     say(page, "too early")
     expect(page.locator("#message")).to_have_value("too early")
