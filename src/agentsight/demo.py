@@ -9,7 +9,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,7 +16,7 @@ from agentsight import wire
 from agentsight.core import attachments, ingest, tenancy
 from agentsight.core.model import Agent
 from agentsight.core.ports import Blobs, Storage, Store
-from agentsight.storage.blobs import FileBlobs
+from agentsight.storage import open_blobs
 from agentsight.wire import Draft
 
 ORGANIZATION, AGENT = "Demo", "Support agent"
@@ -145,9 +144,9 @@ _COMMENTS = {
 }
 
 
-def fill(storage: Storage, files: Path, now_us: int) -> int:
+def fill(storage: Storage, files: str, now_us: int) -> int:
     """Make sure the sample data reaches up to now; gives how many events were new."""
-    blobs = FileBlobs(files)
+    blobs = open_blobs(files)
     today = datetime.fromtimestamp(now_us / 1e6, UTC).date()
     added = 0
     for back in range(DAYS, -1, -10):

@@ -16,10 +16,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from agentsight.core import conversations, exchange, tenancy
 from agentsight.core.exchange import Imported, Tally
 from agentsight.core.model import Agent, Filter, Scope
-from agentsight.core.ports import Storage, Store
+from agentsight.core.ports import Blobs, Storage, Store
 from agentsight.errors import InvalidEvent
 from agentsight.server.settings import Settings
-from agentsight.storage.blobs import FileBlobs
+from agentsight.storage import open_blobs
 
 from .common import (
     AgentName,
@@ -77,7 +77,7 @@ def import_(
         raise Refusal(f"no such file: {file}")
     tally = Tally()
     with opened(data, database) as (settings, storage):
-        blobs = None if dry_run else FileBlobs(settings.files)
+        blobs = None if dry_run else open_blobs(settings.files)
         with sys.stdin.buffer if str(file) == "-" else open(file, "rb") as lines:
             size = None if str(file) == "-" else file.stat().st_size
             read = _read(lines, size, format.value, environment.value, blobs, tally)
@@ -91,7 +91,7 @@ def import_(
 
 
 def _read(
-    lines: BinaryIO, size: int | None, form: Any, environment: str, blobs: FileBlobs | None, tally: Tally
+    lines: BinaryIO, size: int | None, form: Any, environment: str, blobs: Blobs | None, tally: Tally
 ) -> Iterator[Imported]:
     columns = (TextColumn("Importing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
@@ -163,7 +163,7 @@ def _write(file: BinaryIO, lines: Iterator[bytes]) -> int:
 
 
 def _lines(storage: Storage, settings: Settings, agent: Agent, where: Filter) -> Iterator[bytes]:
-    scope, blobs = Scope(agent.organization_id, (agent.id,)), FileBlobs(settings.files)
+    scope, blobs = Scope(agent.organization_id, (agent.id,)), open_blobs(settings.files)
     before: tuple[int, int] | None = None
     while True:
 

@@ -18,7 +18,7 @@ from agentsight.core.model import Scope
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import AgentSightError
 from agentsight.server.settings import Settings
-from agentsight.storage import open_storage
+from agentsight.storage import open_blobs, open_storage
 from agentsight.storage.migrate import current, latest
 from agentsight.storage.migrate import migrate as bring_up_to_date
 
@@ -106,6 +106,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield _folder(settings.data)
     yield _space(settings.data)
     yield _secret(settings.data / "secret")
+    yield _files(settings.files)
     try:
         storage = open_storage(settings.database_url)
     except AgentSightError as wrong:
@@ -149,6 +150,13 @@ def _secret(path: Path) -> Finding:
     if path.stat().st_mode & 0o077:
         return Finding("secret", "others on this machine can read it", f"chmod 600 {path}")
     return Finding("secret", "readable by its owner alone")
+
+
+def _files(where: str) -> Finding:
+    try:
+        return Finding("files", open_blobs(where).check())
+    except (AgentSightError, OSError) as wrong:
+        return Finding("files", str(wrong), "see AGENTSIGHT_FILES and, for s3://, the AWS_* variables and the bucket")
 
 
 def _schema(settings: Settings, storage: Storage) -> Iterator[Finding]:

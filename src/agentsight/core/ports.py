@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from .measures import Deltas
 from .model import (
@@ -322,9 +322,22 @@ class Storage(Protocol):
 
 
 class Blobs(Protocol):
-    """Attachment bytes, by their SHA-256."""
+    """Attachment bytes, by their SHA-256. Raises ServerFailed where the bytes cannot be reached now."""
 
-    def put(self, data: bytes) -> str: ...
+    def put(self, data: bytes) -> str:
+        """Keep the bytes for good, before this returns; gives their SHA-256."""
 
     def get(self, sha256: str) -> bytes:
         """The bytes. Raises NotFound when they are gone."""
+
+    def open(self, sha256: str) -> BinaryIO:
+        """The bytes as a file that can be read and sought in. Raises NotFound when they are gone."""
+
+    def delete(self, sha256: str) -> None:
+        """Let go of the bytes; those that are gone already are fine."""
+
+    def each(self) -> Iterator[str]:
+        """The SHA-256 of everything that is kept."""
+
+    def check(self) -> str:
+        """Where files are kept, for people; proves that they can be. Raises ServerFailed."""

@@ -22,11 +22,10 @@ from agentsight import __version__
 from agentsight.core import geo, prices
 from agentsight.core.ports import Storage
 from agentsight.errors import AgentSightError, ServerFailed
-from agentsight.storage import open_storage
-from agentsight.storage.blobs import FileBlobs
+from agentsight.storage import open_blobs, open_storage
 from agentsight.storage.migrate import current, latest, migrate
 
-from . import analytics, conversations, described, http, ingest, manual, pages, telemetry
+from . import analytics, conversations, described, files, http, ingest, manual, pages, telemetry
 from .settings import Settings
 from .ui.headers import SecurityHeaders
 
@@ -61,14 +60,14 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     )
     state = app.state
     state.settings, state.storage = settings, storage
-    state.blobs = FileBlobs(settings.files)
+    state.blobs = open_blobs(settings.files)
     state.signer = URLSafeTimedSerializer(settings.secret(), salt="files")
     state.keys, state.keys_noted = {}, {}
     state.room = http.Room()
     app.add_exception_handler(AgentSightError, http.on_refusal)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, http.on_crash)
-    for room in (ingest, conversations, analytics, pages):
+    for room in (ingest, conversations, files, analytics, pages):
         app.include_router(room.router)
     for path, answer, says in (("/healthz", healthz, "The process is up"), ("/readyz", readyz, "The database answers")):
         app.add_api_route(path, answer, methods=["GET"], tags=["health"], summary=says)

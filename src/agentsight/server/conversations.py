@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 import uuid
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
-from itsdangerous import BadSignature
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from agentsight import wire
-from agentsight.core import attachments as files
 from agentsight.core import conversations
 from agentsight.core.model import Agent, Conversation, Feedback, Principal, Transcript
 from agentsight.core.ports import Store
@@ -27,7 +24,6 @@ router = APIRouter(tags=["conversations"])
 
 PAGE_SIZE, MAX_PAGE_SIZE, MAX_PAGE = 10, 100, 1_000_000
 _BODY_BYTES = 1_048_576
-_ONE_RANGE = re.compile(r"bytes=\d{0,18}-\d{0,18}")
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -207,40 +203,3 @@ def _feedback_target(store: Store, asking: Principal, body: dict[str, Any]) -> t
         return agent, conversations.lookup(store, agent, wire.read_conversation_id(told))
     except InvalidEvent as wrong:
         raise Invalid.of(wrong.field, wrong.reason) from None
-
-
-# -- files -----------------------------------------------------------------------------------------------------------
-@router.get("/files/{token}/{name}", summary="The bytes of a file, by a signed link", include_in_schema=False)
-async def download(request: Request, token: str, name: str) -> Response:
-    """Offered for download under a cleaned name; only pictures whose bytes are pictures are shown, and only on demand."""
-    try:
-        row = request.app.state.signer.loads(token, max_age=files.LINK_LIFETIME_S)
-    except BadSignature:
-        raise NotFound("this link is not valid any more; ask for a new one") from None
-    file = await http.read(request, lambda store: store.conversations.attachment(row))
-    if file is None:
-        raise NotFound("this file is gone")
-    path = request.app.state.blobs.path(file.sha256)
-    if not path.exists():
-        raise NotFound("this file is gone")
-    shown = _picture(path) if request.query_params.get("inline") else None
-    if not _ONE_RANGE.fullmatch(request.headers.get("range", "bytes=0-")):
-        headers = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
-        request.scope["headers"] = headers
-    return FileResponse(
-        path,
-        media_type=shown or "application/octet-stream",
-        filename=file.filename,
-        content_disposition_type="inline" if shown else "attachment",
-        headers={
-            "Content-Security-Policy": "default-src 'none'; sandbox",
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "private, max-age=600",
-        },
-    )
-
-
-def _picture(path: Any) -> str | None:
-    with open(path, "rb") as file:
-        kind = files.sniffed(file.read(16))
-    return kind if kind and kind.startswith("image/") else None

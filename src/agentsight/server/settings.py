@@ -18,6 +18,7 @@ class Settings:
     """`public_url` is how people reach the server from outside; None: as each request says.
 
     `mmdb` is a file to look countries up in before the registries' own data; None: only those.
+    `files_url` is where attachment bytes lie, a folder or s3://BUCKET/PREFIX; None: in the data folder.
     """
 
     data: Path
@@ -26,6 +27,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     mmdb: Path | None = None
+    files_url: str | None = None
 
     @classmethod
     def of(
@@ -36,12 +38,13 @@ class Settings:
         url = database or os.environ.get("AGENTSIGHT_DATABASE_URL") or f"sqlite:///{folder / 'agentsight.db'}"
         public = (os.environ.get("AGENTSIGHT_PUBLIC_URL") or "").rstrip("/") or None
         mmdb = os.environ.get("AGENTSIGHT_MMDB") or None
-        return cls(folder, url, public, host, port, Path(mmdb) if mmdb else None)
+        files = os.environ.get("AGENTSIGHT_FILES") or None
+        return cls(folder, url, public, host, port, Path(mmdb) if mmdb else None, files)
 
     @property
-    def files(self) -> Path:
-        """Where attachment bytes lie."""
-        return self.data / "files"
+    def files(self) -> str:
+        """Where attachment bytes lie: a folder, or s3://BUCKET/PREFIX."""
+        return self.files_url or str(self.data / "files")
 
     def secret(self) -> str:
         """What this installation signs links with; made at first use, readable by its owner alone.

@@ -1,14 +1,15 @@
-"""Keeps things: `open_storage(url)` finds the engine by the URL's scheme, so there is no table to edit."""
+"""Keeps things: `open_storage(url)` finds the engine by the URL's scheme, `open_blobs` where files lie."""
 
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentsight.errors import ConfigError
 
 if TYPE_CHECKING:
-    from agentsight.core.ports import Storage
+    from agentsight.core.ports import Blobs, Storage
 
 
 def open_storage(url: str) -> Storage:
@@ -27,3 +28,23 @@ def open_storage(url: str) -> Storage:
         raise ConfigError(f"{scheme} needs the package {missing.name}: pip install 'agentsight[{scheme}]'") from None
     opened: Storage = module.open(url)
     return opened
+
+
+def open_blobs(where: str) -> Blobs:
+    """Where files are kept: a folder, or `s3://BUCKET/PREFIX`.
+
+    Raises:
+        ConfigError: it is another kind of URL, or the package for it is missing.
+    """
+    scheme, found, _ = where.partition("://")
+    if not found:
+        from .blobs import FileBlobs
+
+        return FileBlobs(Path(where))
+    if scheme != "s3":
+        raise ConfigError(f"AGENTSIGHT_FILES: files are kept in a folder or in s3://BUCKET/PREFIX, not {scheme}://")
+    try:
+        from .s3 import S3Blobs
+    except ModuleNotFoundError as missing:
+        raise ConfigError(f"s3:// needs the package {missing.name}: pip install 'agentsight[s3]'") from None
+    return S3Blobs(where)

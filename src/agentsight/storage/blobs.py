@@ -1,4 +1,7 @@
-"""Attachment bytes on disk, by their hash; nothing a client names reaches the file system."""
+"""Attachment bytes by their hash: in a folder, or in a bucket of an S3-compatible store (`s3.py`).
+
+Nothing a client names reaches the file system.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,21 @@ import errno
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from agentsight.errors import NotFound, ServerFailed
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def place(sha256: str) -> str:
+    """Where the bytes lie below the root. Raises NotFound for what is no hash."""
+    if not _HASH.fullmatch(sha256):
+        raise NotFound("this file is gone")
+    return f"{sha256[:2]}/{sha256}"
 
 
 class FileBlobs:
@@ -51,16 +63,26 @@ class FileBlobs:
             os.close(folder)
 
     def get(self, sha256: str) -> bytes:
+        with self.open(sha256) as file:
+            return file.read()
+
+    def open(self, sha256: str) -> BinaryIO:
         try:
-            return self._path(sha256).read_bytes()
+            return open(self._path(sha256), "rb")
         except FileNotFoundError:
             raise NotFound("this file is gone") from None
 
-    def path(self, sha256: str) -> Path:
-        """Where the bytes lie, for sending them without reading them into memory."""
-        return self._path(sha256)
+    def delete(self, sha256: str) -> None:
+        self._path(sha256).unlink(missing_ok=True)
+
+    def each(self) -> Iterator[str]:
+        return (path.name for path in sorted(self._folder.glob("*/*")) if _HASH.fullmatch(path.name))
+
+    def check(self) -> str:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(self._folder, os.W_OK):
+            raise ServerFailed(f"{self._folder} cannot be written")
+        return str(self._folder)
 
     def _path(self, sha256: str) -> Path:
-        if not _HASH.fullmatch(sha256):
-            raise NotFound("this file is gone")
-        return self._folder / sha256[:2] / sha256
+        return self._folder / place(sha256)
