@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, Literal
 
-Role = Literal["write", "read", "owner", "member", "client"]
+from agentsight.errors import Forbidden
+
+from .permissions import Needed, Role, may
+from .sight import EVERYTHING, Sight
 
 ESCALATION_ACTIONS = ("fallback_to_human", "open_ticket", "ticket", "contact_human")
 
@@ -53,10 +56,19 @@ class Principal:
     key_id: int | None = None
     user_id: int | None = None
     name: str = ""
+    sight: Sight = EVERYTHING
 
-    @property
-    def can_write(self) -> bool:
-        return self.role in ("write", "owner", "member")
+    def may(self, needed: Needed) -> bool:
+        """Whether the one permission table lets this role do it."""
+        return may(self.role, needed)
+
+    def require(self, needed: Needed) -> None:
+        """Raises Forbidden where `may` is False."""
+        if self.may(needed):
+            return
+        if self.key_id is not None:
+            raise Forbidden(f"this key is for {self.role} only, which does not allow {needed}")
+        raise Forbidden(f"your role, {self.role}, does not allow this ({needed})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,3 +314,23 @@ class Version:
     first_us: int
     last_us: int
     conversations: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """One line of an organization's audit log. `seal` covers the line and the seal before it."""
+
+    organization_id: int
+    number: int  # 1, 2, 3 ... in each organization
+    at_us: int
+    actor: str
+    role: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any]
+    ip: str | None
+    result: str
+    seal: str = ""
+
+    def sealed(self, seal: str) -> AuditLine:
+        return replace(self, seal=seal)

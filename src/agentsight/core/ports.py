@@ -11,6 +11,7 @@ from .model import (
     Agent,
     ApiKey,
     Attachment,
+    AuditLine,
     Conversation,
     Event,
     Feedback,
@@ -271,6 +272,23 @@ class History(Protocol):
         """Every value of these top-level metadata keys."""
 
 
+class Audit(Protocol):
+    """What was done in an organization, by whom; only ever appended."""
+
+    def last(self, organization_id: int, *, hold: bool = False) -> tuple[int, str]:
+        """Number and seal of the last line, (0, "") before the first. `hold`: nobody else appends until we committed."""
+
+    def append(self, line: AuditLine) -> None: ...
+
+    def after(self, organization_id: int, number: int, limit: int) -> list[AuditLine]:
+        """The lines that follow that number, oldest first."""
+
+    def page(
+        self, organization_id: int, *, before: int | None = None, limit: int = 50, **where: str | int | None
+    ) -> list[AuditLine]:
+        """Newest first, below that number. `where`: action (or the beginning of one), actor, from_us, to_us."""
+
+
 class Store(Protocol):
     """One transaction: all of it happens, or nothing."""
 
@@ -297,6 +315,9 @@ class Store(Protocol):
 
     @property
     def history(self) -> History: ...
+
+    @property
+    def audit(self) -> Audit: ...
 
 
 class Storage(Protocol):

@@ -19,7 +19,7 @@ from agentsight.core.model import Principal
 from agentsight.core.ports import Store
 from agentsight.errors import Invalid
 
-from .http import now_us, principal, read
+from .http import needs, now_us, principal, read
 
 router = APIRouter()
 
@@ -29,6 +29,7 @@ _FORMULA = re.compile(r"[=+\-@\t\r\n|＝＋－＠]")
 
 
 @router.get("/api/metrics/", summary="The catalogue of metrics")
+@needs("analytics.read")
 async def catalogue(request: Request) -> list[dict[str, Any]]:
     """Every metric: name, unit, what it says, which way is better (more, less, either), what it can be split by."""
     await principal(request)
@@ -38,6 +39,7 @@ async def catalogue(request: Request) -> list[dict[str, Any]]:
 
 
 @router.get("/api/analytics/", summary="Numbers of a range of time", response_model=None)
+@needs("analytics.read")
 async def numbers(request: Request) -> Response | dict[str, Any]:
     """The metrics asked for, in the local time asked for, of the conversations asked for; JSON, or CSV on request."""
     asking = await principal(request)

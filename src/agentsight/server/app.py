@@ -75,6 +75,9 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     app.add_api_route("/docs", manual.manual, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/metrics", telemetry.metrics, methods=["GET"], tags=["health"], summary="Prometheus text")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    for _, path, endpoint in http.every_route(app.routes):
+        if path != app.openapi_url:  # FastAPI's own, as open as /docs
+            http.needed_by(endpoint)
     return app
 
 
@@ -94,10 +97,12 @@ def wrapped(app: FastAPI) -> ASGIApp:
     )
 
 
+@http.needs("anybody")
 async def healthz(request: Request) -> Response:
     return http.Json({"status": "ok"})
 
 
+@http.needs("anybody")
 async def readyz(request: Request) -> Response:
     storage = http.storage(request)
     revision = await asyncio.to_thread(current, storage)

@@ -38,6 +38,7 @@ _LIST = {
 @router.get(
     "/api/conversations/", summary="Conversations, newest first, with all filters", openapi_extra=described.query(_LIST)
 )
+@http.needs("conversations.read")
 async def get_conversations(request: Request) -> Response:
     asking = await http.principal(request)
     where = conversations.parse_filter(http.multi(request))
@@ -90,6 +91,7 @@ def _envelope(request: Request, total: int, number: int, size: int, results: lis
 
 
 @router.get("/api/conversations/lookup/", summary="Our id of a conversation_id")
+@http.needs("conversations.read")
 async def lookup(request: Request) -> Response:
     asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
@@ -101,12 +103,14 @@ async def lookup(request: Request) -> Response:
 
 
 @router.get("/api/conversations/{id}/", summary="One conversation with its transcript")
+@http.needs("conversations.read")
 async def get_conversation(request: Request, id: str) -> Response:
     transcript = await _transcript(request, id)
     return Json(render.full(transcript, request.app.state.signer, http.base_url(request)))
 
 
 @router.get("/api/conversations/{id}/attachments/", summary="The files of one conversation")
+@http.needs("conversations.read")
 async def get_attachments(request: Request, id: str) -> Response:
     transcript = await _transcript(request, id)
     return Json(render.attachment_listing(transcript, request.app.state.signer, http.base_url(request)))
@@ -123,7 +127,7 @@ async def _transcript(request: Request, id: str) -> Transcript:
 async def _change(
     request: Request, id: str, change: Callable[[Store, Principal, int, dict[str, Any]], Conversation]
 ) -> tuple[Conversation, dict[str, Any]]:
-    asking = await http.principal(request, write=True)
+    asking = await http.principal(request)
     row = http.row_id(id)
     raw = await http.read_body(request, _BODY_BYTES)
     body = http.decode_object(raw) if raw.strip() else {}
@@ -135,6 +139,7 @@ def _ids(head: Conversation) -> dict[str, Any]:
 
 
 @router.patch("/api/conversations/{id}/rename/", summary="Give a conversation a name")
+@http.needs("conversations.change")
 async def rename(request: Request, id: str) -> Response:
     head, _ = await _change(
         request, id, lambda store, who, row, body: conversations.rename(store, who.scope, row, body.get("name"))
@@ -143,6 +148,7 @@ async def rename(request: Request, id: str) -> Response:
 
 
 @router.post("/api/conversations/{id}/mark/", summary="Mark a conversation as important, or not")
+@http.needs("conversations.change")
 async def mark(request: Request, id: str) -> Response:
     head, _ = await _change(
         request, id, lambda store, who, row, body: conversations.mark(store, who.scope, row, body.get("is_marked"))
@@ -151,6 +157,7 @@ async def mark(request: Request, id: str) -> Response:
 
 
 @router.patch("/api/conversations/{id}/update/", summary="Set name, is_marked, customer_id, device, language, metadata")
+@http.needs("conversations.change")
 async def update(request: Request, id: str) -> Response:
     head, body = await _change(
         request, id, lambda store, who, row, body: conversations.update(store, who.scope, row, body)
@@ -161,6 +168,7 @@ async def update(request: Request, id: str) -> Response:
 
 
 @router.delete("/api/conversations/{id}/delete/", summary="Hide a conversation everywhere")
+@http.needs("conversations.delete")
 async def delete(request: Request, id: str) -> Response:
     head, _ = await _change(
         request, id, lambda store, who, row, body: conversations.delete(store, who.scope, row, http.now_us())
@@ -172,8 +180,9 @@ async def delete(request: Request, id: str) -> Response:
 @router.post(
     "/api/conversation-feedbacks/", summary="Store feedback on a conversation", openapi_extra=described.body("feedback")
 )
+@http.needs("conversations.change")
 async def post_feedback(request: Request) -> Response:
-    asking = await http.principal(request, write=True)
+    asking = await http.principal(request)
     http.require_json(request)
     body = http.decode_object(await http.read_body(request, _BODY_BYTES))
     fields = wire.check("feedback", body)

@@ -27,6 +27,7 @@ _CHUNK = 262_144
 
 
 @router.get("/files/{token}/{name}", summary="The bytes of a file, by a signed link", include_in_schema=False)
+@http.needs("anybody")
 async def download(request: Request, token: str, name: str) -> Response:
     """Offered for download under a cleaned name; only pictures whose bytes are pictures are shown, and only on demand."""
     try:

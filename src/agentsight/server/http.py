@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -23,10 +23,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentsight.core import tenancy
 from agentsight.core.model import Principal
+from agentsight.core.permissions import Needed
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import (
     AgentSightError,
-    Forbidden,
+    ConfigError,
     Invalid,
     InvalidEvent,
     NotAllowed,
@@ -39,6 +40,7 @@ from agentsight.errors import (
 )
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Callable[..., Any])
 
 SESSION_COOKIE = "agentsight_session"
 MOST_HELD_BYTES = 48 * 1024 * 1024  # of batches being stored; decoded they take about five times as much
@@ -71,18 +73,51 @@ async def write(request: Request, change: Callable[[Store], T]) -> T:
     return await asyncio.shield(asyncio.wrap_future(done))
 
 
+# -- what a route needs ----------------------------------------------------------------------------------------------
+def needs(needed: Needed) -> Callable[[E], E]:
+    """Name what somebody must be allowed to do to use this route: under the decorator that puts it at its path."""
+
+    def named(endpoint: E) -> E:
+        endpoint.needs = needed  # type: ignore[attr-defined]
+        return endpoint
+
+    return named
+
+
+def needed_by(endpoint: Any) -> Needed:
+    """What a route needs. Raises ConfigError for one that does not say: nothing is open by oversight."""
+    needed: Needed | None = getattr(endpoint, "needs", None)
+    if needed is None:
+        raise ConfigError(f"{endpoint} names no permission; put @needs(...) on it")
+    return needed
+
+
+def every_route(routes: Iterable[Any]) -> Iterator[tuple[str, str, Any]]:
+    """Method, path and endpoint of all there is below these routes."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is not None:
+            yield from every_route(inner.routes)
+        for method in sorted(getattr(route, "methods", None) or ()):
+            yield method, route.path, route.endpoint
+
+
 # -- who is asking ---------------------------------------------------------------------------------------------------
-async def principal(request: Request, *, write: bool = False) -> Principal:
-    """Who asks: the API key of the Authorization header, else the signed-in person of the session cookie.
+async def principal(request: Request) -> Principal:
+    """Who asks, allowed to do what this route needs: the API key of the header, else the person of the session cookie.
 
     Raises:
         Unauthorized: neither, or not a valid one.
-        Forbidden: `write` was asked of a key or person that may only read.
+        Forbidden: the key or person may not do what the route needs.
     """
     asking = await _principal(request)
-    if write and not asking.can_write:
-        raise Forbidden("this key may only read; create one with --role write")
+    asking.require(needed_by(request.scope["endpoint"]))
     return asking
+
+
+def client_address(request: Request) -> str | None:
+    """Where a request came from."""
+    return request.client.host if request.client else None
 
 
 async def _principal(request: Request) -> Principal:
@@ -426,7 +461,7 @@ class Express:
         if scope["type"] != "http" or scope["path"] != self._path:
             await self._app(scope, receive, send)
             return
-        request = Request({**scope, "app": self._app}, receive)
+        request = Request({**scope, "app": self._app, "endpoint": self._endpoint}, receive)
         response = await self._answer(request)
         await response(scope, receive, send)
 

@@ -39,9 +39,10 @@ _BIG_BYTES = 262_144  # bodies above this are decoded off the event loop
 
 
 # -- batches ---------------------------------------------------------------------------------------------------------
+@http.needs("events.write")
 async def batch(request: Request) -> Response:
     """Store a batch of events; a verdict per event, after the commit."""
-    asking = await http.principal(request, write=True)
+    asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
     http.require_json(request)
     room: http.Room = request.app.state.room
@@ -140,7 +141,7 @@ def _batch_answer(verdicts: list[Verdict]) -> dict[str, Any]:
 
 # -- the older routes: one event each --------------------------------------------------------------------------------
 async def _body(request: Request) -> tuple[Agent, dict[str, Any]]:
-    asking = await http.principal(request, write=True)
+    asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
     http.require_json(request)
     return agent, http.decode_object(await http.read_body(request, _TRACK_BYTES))
@@ -155,6 +156,7 @@ def _accept_one(store: Store, agent: Agent, draft: Draft, now_us: int) -> Verdic
     summary="Create or find a conversation by its conversation_id",
     openapi_extra=described.body("conversation"),
 )
+@http.needs("events.write")
 async def post_conversation(request: Request) -> Response:
     agent, body = await _body(request)
     now_us = http.now_us()
@@ -173,6 +175,7 @@ async def post_conversation(request: Request) -> Response:
 
 
 @router.post("/api/track/", summary="Store one message", openapi_extra=described.body("message"))
+@http.needs("events.write")
 async def post_message(request: Request) -> Response:
     agent, body = await _body(request)
     said = [wire.check("message", fields) for fields in translate.message_fields(body)]
@@ -194,6 +197,7 @@ async def post_message(request: Request) -> Response:
     summary="Store one action, or the token usage of a process",
     openapi_extra=described.body("action"),
 )
+@http.needs("events.write")
 async def post_action(request: Request) -> Response:
     agent, body = await _body(request)
     kind, raw = translate.action_fields(body)
@@ -213,6 +217,7 @@ async def post_action(request: Request) -> Response:
 
 
 @router.post("/api/buttons/", summary="Store one click on a button", openapi_extra=described.body("button"))
+@http.needs("events.write")
 async def post_button(request: Request) -> Response:
     agent, body = await _body(request)
     fields = wire.check("button", body)
@@ -257,8 +262,9 @@ def _status(verdict: Verdict) -> int:
     summary="Store files, as base64 in JSON or as multipart/form-data",
     openapi_extra=described.FILES,
 )
+@http.needs("events.write")
 async def post_attachments(request: Request) -> Response:
-    asking = await http.principal(request, write=True)
+    asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         body, files = await _form(request)

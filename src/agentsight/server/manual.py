@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from .http import needs
 from .ui.assets import asset_url
 
 _ENV = Environment(
@@ -22,6 +23,7 @@ _ENV = Environment(
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
+@needs("anybody")
 async def manual(request: Request) -> Response:
     """Every operation, by group, with its parameters and bodies."""
     document = request.app.openapi()

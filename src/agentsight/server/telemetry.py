@@ -11,6 +11,8 @@ from starlette.responses import Response
 
 from agentsight.core.model import Verdict
 
+from .http import needs
+
 REGISTRY = CollectorRegistry()
 EVENTS = Counter("agentsight_events", "Events received, by verdict", ["verdict"], registry=REGISTRY)
 CLIENT_DROPPED = Counter(
@@ -33,6 +35,7 @@ def count_dropped(dropped: object) -> None:
             CLIENT_DROPPED.labels(reason[:40]).inc(number)
 
 
+@needs("anybody")
 async def metrics(request: Request) -> Response:
     """Prometheus text."""
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)

@@ -33,7 +33,7 @@ class Looked:
     changes: list[tuple[int, str]]
 
 
-@page("analytics")
+@page("analytics", "analytics.read")
 def analytics(visit: Visit) -> Response:
     chosen, notices = period(visit)
     looked = visit.read(lambda store: _look(store, visit, chosen))

@@ -48,7 +48,7 @@ class Opened:
     older: Conversation | None
 
 
-@page("conversations/{id:int}")
+@page("conversations/{id:int}", "conversations.read")
 def conversation(visit: Visit) -> Response:
     opened = visit.read(lambda store: _open(store, visit))
     head = opened.head
@@ -74,7 +74,7 @@ def conversation(visit: Visit) -> Response:
     )
 
 
-@page("conversations/by/{conversation_id:path}")
+@page("conversations/by/{conversation_id:path}", "conversations.read")
 def by_conversation_id(visit: Visit) -> Response:
     """The page of a conversation by the caller's own id."""
     wanted = visit.request.path_params["conversation_id"]
@@ -89,7 +89,7 @@ def by_conversation_id(visit: Visit) -> Response:
     return RedirectResponse(visit.link(f"conversations/{visit.read(ask).id}"), 303)
 
 
-@page("conversations/{id:int}/first/{what}")
+@page("conversations/{id:int}/first/{what}", "conversations.read")
 def first(visit: Visit) -> Response:
     """To the first error, escalation, bad feedback or search hit."""
 
@@ -206,25 +206,25 @@ def _inside(feedback: Feedback, stretch: Stretch) -> bool:
 
 
 # -- changes ---------------------------------------------------------------------------------------------------------
-@act("conversations/{id:int}/mark")
+@act("conversations/{id:int}/mark", "conversations.change")
 def mark(visit: Visit, form: FormData) -> Response:
     visit.write(lambda store: core.mark(store, visit.scope, _id(visit), form.get("marked") == "true"))
     return _back(visit, "marked" if form.get("marked") == "true" else "unmarked")
 
 
-@act("conversations/{id:int}/rename")
+@act("conversations/{id:int}/rename", "conversations.change")
 def rename(visit: Visit, form: FormData) -> Response:
     visit.write(lambda store: core.rename(store, visit.scope, _id(visit), str(form.get("name") or "")))
     return _back(visit, "renamed")
 
 
-@act("conversations/{id:int}/delete")
+@act("conversations/{id:int}/delete", "conversations.delete")
 def delete(visit: Visit, form: FormData) -> Response:
     visit.write(lambda store: core.delete(store, visit.scope, _id(visit), now_us()))
     return visit.redirect(_filtered(visit, "conversations"), "deleted")
 
 
-@act("conversations/{id:int}/judge")
+@act("conversations/{id:int}/judge", "conversations.change")
 def judge(visit: Visit, form: FormData) -> Response:
     """Feedback from the team."""
     given = {"sentiment": form.get("sentiment"), "comment": form.get("comment") or None}

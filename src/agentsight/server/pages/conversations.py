@@ -33,7 +33,7 @@ class Shown:
     more: bool  # there are more than were counted
 
 
-@page("conversations")
+@page("conversations", "conversations.read")
 def conversations(visit: Visit) -> Response:
     where, notices = filters.asked(visit)
     before, after = (_place(visit.params.get(name)) for name in ("before", "after"))

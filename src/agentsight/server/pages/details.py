@@ -100,7 +100,7 @@ class Line:
     cells: list[Cell]
 
 
-@page("analytics/{topic}")
+@page("analytics/{topic}", "analytics.read")
 def details(visit: Visit) -> Response:
     topic, key = _topic(visit)
     chosen, notices = period(visit)

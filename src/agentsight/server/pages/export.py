@@ -47,7 +47,7 @@ _HEADS = (
 )
 
 
-@page("export/{what}.{kind}")
+@page("export/{what}.{kind}", "data.export")
 def export(visit: Visit) -> Response:
     what, kind = visit.request.path_params["what"], visit.request.path_params["kind"]
     if kind not in _TYPES:

@@ -16,7 +16,7 @@ REMEMBERED_S = 60
 _remembered: dict[tuple[int, tuple[int, ...], str], tuple[float, list[Version]]] = {}
 
 
-@page("history")
+@page("history", "conversations.read")
 def history(visit: Visit) -> Response:
     found = visit.read(lambda store: versions(store, visit))
     return visit.render(

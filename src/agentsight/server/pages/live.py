@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from agentsight.core.ports import Storage
 
-from .shell import PLACE, caught, enter, pulse, routes
+from .shell import PLACE, allowed, pulse, put
 
 LOOK_S = 2.0
 LONGEST_S = 600  # then the browser comes back and shows its session again
@@ -25,7 +24,7 @@ _seen: dict[int, tuple[float, str]] = {}
 
 async def live(request: Request) -> Response:
     """Server-sent events: `new` whenever something was stored, and at once if it was since the page was made."""
-    await run_in_threadpool(enter, request)
+    await run_in_threadpool(allowed, request, "analytics.read")
     if _open >= MOST:
         return Response(status_code=204)  # tells EventSource not to come back
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -59,4 +58,4 @@ async def _pulse(storage: Storage) -> str:
     return word
 
 
-routes.append(Route(f"{PLACE}/live", caught(live), methods=["GET"]))
+put(f"{PLACE}/live", live, "analytics.read")

@@ -56,13 +56,12 @@ class Run:
     problems: list[str] = field(default_factory=list)
 
 
-@page("migrate")
+@page("migrate", "data.import")
 def migrate(visit: Visit) -> Response:
-    visit.edit()
     return visit.render("migrate.html", page="migrate", title=visit.voice.say("Migrate"), run=None, wrong="")
 
 
-@act("migrate")
+@act("migrate", "data.import")
 def upload(visit: Visit, form: FormData) -> Response:
     """Take the file, and see at once what would come of it."""
     file = form.get("file")
@@ -84,10 +83,9 @@ def upload(visit: Visit, form: FormData) -> Response:
     return visit.redirect(visit.link(f"migrate/{run.token}"))
 
 
-@page("migrate/{token}")
+@page("migrate/{token}", "data.import")
 def watch(visit: Visit) -> Response:
     """How far a run is; the page asks again by itself while it goes on."""
-    visit.edit()
     run = _run(visit)
     answer = visit.render("migrate.html", page="migrate", title=visit.voice.say("Migrate"), run=run, wrong="")
     if run.state in ("checking", "running"):
@@ -95,7 +93,7 @@ def watch(visit: Visit) -> Response:
     return answer
 
 
-@act("migrate/{token}/run")
+@act("migrate/{token}/run", "data.import")
 def start(visit: Visit, form: FormData) -> Response:
     run = _run(visit)
     agent = visit.agent_of(run.agent_id)
@@ -106,10 +104,9 @@ def start(visit: Visit, form: FormData) -> Response:
     return visit.redirect(visit.link(f"migrate/{run.token}"))
 
 
-@page("migrate/{token}/problems.csv")
+@page("migrate/{token}/problems.csv", "data.import")
 def problems(visit: Visit) -> Response:
     """What could not be read, line by line."""
-    visit.edit()
     rows = [dict(zip(("where", "why"), each.split(": ", 1), strict=False)) for each in _run(visit).problems]
     headers = {"Content-Disposition": 'attachment; filename="problems.csv"', "Cache-Control": "no-store"}
     return Response("".join(csv_lines(["where", "why"], rows)), headers=headers, media_type="text/csv")

@@ -23,7 +23,7 @@ from .period import Period, period
 from .shell import Visit, act, page
 
 
-@page("reports")
+@page("reports", "analytics.read")
 def reports(visit: Visit) -> Response:
     found = visit.read(lambda store: core.every(store, visit.scope))
     return visit.render(
@@ -35,7 +35,7 @@ def reports(visit: Visit) -> Response:
     )
 
 
-@act("reports/save")
+@act("reports/save", "reports.manage")
 def save(visit: Visit, form: FormData) -> Response:
     """Freeze the analytics page the form stands on."""
     chosen, _ = period(visit)
@@ -50,7 +50,7 @@ def save(visit: Visit, form: FormData) -> Response:
     return visit.redirect(visit.link(f"reports/{visit.write(change).id}"), "saved")
 
 
-@page("reports/{id:int}")
+@page("reports/{id:int}", "analytics.read")
 def report(visit: Visit) -> Response:
     found = visit.read(lambda store: core.get(store, visit.scope, visit.request.path_params["id"]))
     return visit.render(
@@ -63,7 +63,7 @@ def report(visit: Visit) -> Response:
     )
 
 
-@page("reports/compare")
+@page("reports/compare", "analytics.read")
 def compare(visit: Visit) -> Response:
     """Two reports, number by number."""
     ids = [visit.params.get(name, "") for name in ("a", "b")]
@@ -81,14 +81,14 @@ def compare(visit: Visit) -> Response:
     )
 
 
-@act("reports/{id:int}/rename")
+@act("reports/{id:int}/rename", "reports.manage")
 def rename(visit: Visit, form: FormData) -> Response:
     id = visit.request.path_params["id"]
     visit.write(lambda store: core.rename(store, visit.scope, id, str(form.get("name") or "")))
     return visit.redirect(visit.link(f"reports/{id}"), "renamed")
 
 
-@act("reports/{id:int}/delete")
+@act("reports/{id:int}/delete", "reports.manage")
 def delete(visit: Visit, form: FormData) -> Response:
     id = visit.request.path_params["id"]
     visit.write(lambda store: core.delete(store, visit.scope, id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
@@ -12,10 +13,11 @@ from starlette.routing import Route
 
 from agentsight.core import branding, shares, tenancy
 from agentsight.core.model import ApiKey, User
+from agentsight.core.permissions import Needed
 from agentsight.core.ports import Store
-from agentsight.errors import Invalid, NotFound, TooLarge
+from agentsight.errors import Forbidden, Invalid, NotFound, TooLarge
 
-from ..http import base_url, now_us
+from ..http import base_url, needs, now_us
 from ..ui import theme
 from .shell import _N, SECTIONS, Visit, act, page, routes
 
@@ -29,20 +31,30 @@ SECTIONS["settings"] = {
 ROLES = ("owner", "member", "client")
 
 
-@page("settings")
+NEEDED: dict[str, Needed] = {
+    "general": "settings.manage",
+    "branding": "brand.manage",
+    "keys": "keys.manage",
+    "team": "people.manage",
+    "shares": "shares.manage",
+}
+
+
+@page("settings", "signed_in")
 def settings(visit: Visit) -> Response:
-    return RedirectResponse(visit.link("settings/general"), 303)
+    """To the first section this person may open."""
+    opened = [name for name in SECTIONS["settings"] if visit.opens(f"settings/{name}")]
+    if not opened:
+        raise Forbidden("there is no setting your role may see")
+    return RedirectResponse(visit.link(f"settings/{opened[0]}"), 303)
 
 
-@page("settings/{section}")
-def section(visit: Visit) -> Response:
-    return _shown(visit, visit.request.path_params["section"])
+for _name, _needed in NEEDED.items():
+    page(f"settings/{_name}", _needed)(partial(lambda visit, section: _shown(visit, section), section=_name))
 
 
 def _shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: int = 200) -> Response:
     """One section, with what went wrong or the secret just made."""
-    if section not in SECTIONS["settings"]:
-        raise NotFound("there is no such page")
     facts = visit.read(lambda store: _FACTS[section](store, visit))
     return visit.render(
         f"settings_{section}.html",
@@ -50,8 +62,8 @@ def _shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: i
         page="settings",
         section=section,
         title=visit.voice.say(SECTIONS["settings"][section]),
-        owner=visit.user.role == "owner",
-        lock="" if visit.user.role == "owner" else " disabled",
+        owner=True,
+        lock="",
         wrong=wrong,
         fresh=fresh,
         server=base_url(visit.request),
@@ -96,7 +108,6 @@ _FACTS: dict[str, Callable[[Store, Visit], dict[str, Any]]] = {
 # -- changes: an owner's business ------------------------------------------------------------------------------------
 def _change(visit: Visit, section: str, change: Callable[[Store], object], notice: str = "saved") -> Response:
     """Do it and come back; what the form got wrong is said on the same page."""
-    visit.own()
     try:
         visit.write(change)
     except (Invalid, TooLarge) as wrong:
@@ -104,13 +115,13 @@ def _change(visit: Visit, section: str, change: Callable[[Store], object], notic
     return visit.redirect(visit.link(f"settings/{section}"), notice)
 
 
-@act("settings/general")
+@act("settings/general", "settings.manage")
 def save_general(visit: Visit, form: FormData) -> Response:
     name, zone, seen = _text(form, "name"), _text(form, "timezone"), bool(_text(form, "clients_see_tokens"))
     return _change(visit, "general", lambda store: branding.set_general(store, visit.organization, name, zone, seen))
 
 
-@act("settings/agent/{id:int}")
+@act("settings/agent/{id:int}", "settings.manage")
 def save_agent(visit: Visit, form: FormData) -> Response:
     agent = next((one for one in visit.agents if one.id == visit.request.path_params["id"]), None)
     if agent is None:
@@ -119,13 +130,13 @@ def save_agent(visit: Visit, form: FormData) -> Response:
     return _change(visit, "general", lambda store: branding.set_agent(store, agent, name, actions))
 
 
-@act("settings/branding")
+@act("settings/branding", "brand.manage")
 def save_branding(visit: Visit, form: FormData) -> Response:
     told = {name: _text(form, name) for name in ("name", "accent", "accent2", "radius", "font")}
     return _change(visit, "branding", lambda store: branding.set_brand(store, visit.organization, told))
 
 
-@act("settings/logo")
+@act("settings/logo", "brand.manage")
 def save_logo(visit: Visit, form: FormData) -> Response:
     file, which = form.get("file"), _text(form, "which")
     data = file.file.read(branding.MAX_LOGO_BYTES + 1) if isinstance(file, UploadFile) and file.size else None
@@ -133,10 +144,9 @@ def save_logo(visit: Visit, form: FormData) -> Response:
     return _change(visit, "branding", lambda store: branding.set_logo(store, blobs, visit.organization, which, data))
 
 
-@act("settings/keys")
+@act("settings/keys", "keys.manage")
 def make_key(visit: Visit, form: FormData) -> Response:
     """A new key, whole for this one time."""
-    visit.own()
     agent = next((one for one in visit.agents if str(one.id) == form.get("agent")), None)
     if agent is None:
         raise NotFound("no such agent")
@@ -144,16 +154,15 @@ def make_key(visit: Visit, form: FormData) -> Response:
     return _shown(visit, "keys", fresh=key)
 
 
-@act("settings/keys/{id:int}/revoke")
+@act("settings/keys/{id:int}/revoke", "keys.manage")
 def revoke_key(visit: Visit, form: FormData) -> Response:
     id = visit.request.path_params["id"]
     return _change(visit, "keys", lambda store: branding.revoke_key(store, visit.principal, id, now_us()), "revoked")
 
 
-@act("settings/team")
+@act("settings/team", "people.manage")
 def invite(visit: Visit, form: FormData) -> Response:
     """A person and their sign-in link, shown this once; for one who is there already, a new link."""
-    visit.own()
     email, role = _text(form, "email"), _text(form, "role")
     agents = tuple(one for one in visit.agents if str(one.id) in form.getlist("agent"))
 
@@ -168,7 +177,7 @@ def invite(visit: Visit, form: FormData) -> Response:
     return _shown(visit, "team", fresh=f"{base_url(visit.request)}/login?token={token}")
 
 
-@act("settings/team/{id:int}/remove")
+@act("settings/team/{id:int}/remove", "people.manage")
 def remove_person(visit: Visit, form: FormData) -> Response:
     id = visit.request.path_params["id"]
     return _change(visit, "team", lambda store: branding.remove_person(store, visit.principal, id), "removed")
@@ -180,6 +189,7 @@ def _text(form: FormData, name: str) -> str:
 
 
 # -- pictures --------------------------------------------------------------------------------------------------------
+@needs("anybody")
 def logo(request: Request) -> Response:
     """An organization's logo: a picture whose type its own bytes showed."""
     slug, which, sha256 = (request.path_params[name] for name in ("slug", "which", "sha256"))

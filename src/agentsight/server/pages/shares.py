@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from agentsight.core import conversations, reports
 from agentsight.core import shares as core
 from agentsight.core.model import Share, Transcript, User
+from agentsight.core.permissions import Needed
 from agentsight.core.ports import Store
 from agentsight.errors import NotFound
 
@@ -30,10 +31,9 @@ SHOWN_MESSAGES = 1_000
 
 
 # -- made ------------------------------------------------------------------------------------------------------------
-@page("share")
+@page("share", "shares.manage")
 def offer(visit: Visit) -> Response:
     """The form that makes a link for what the address names."""
-    visit.edit()
     return visit.render("share.html", title=visit.voice.say("Share"), page="", **_offered(visit))
 
 
@@ -46,7 +46,7 @@ def _offered(visit: Visit) -> dict[str, Any]:
     return {"kind": kind, "target": target, "name": name, "days": core.LIFETIMES_DAYS, "widgets": WIDGETS, "made": None}
 
 
-@act("share")
+@act("share", "shares.manage")
 def create(visit: Visit, form: FormData) -> Response:
     """Make the link and show it, this once."""
     offered = _offered(visit)
@@ -81,7 +81,7 @@ def create(visit: Visit, form: FormData) -> Response:
 _OWN = ("kind=", "target=", "name=")
 
 
-@act("shares/{id:int}/revoke")
+@act("shares/{id:int}/revoke", "shares.manage")
 def revoke(visit: Visit, form: FormData) -> Response:
     visit.write(lambda store: core.revoke(store, visit.scope, visit.request.path_params["id"], now_us()))
     return visit.redirect(visit.link("settings/shares"), "revoked")
@@ -101,8 +101,7 @@ class Guest(Visit):
     def link(self, place: str = "", parameters: object = None, agent: str | None = None) -> str:
         return ""
 
-    @property
-    def may_write(self) -> bool:
+    def may(self, needed: Needed) -> bool:
         return False
 
 

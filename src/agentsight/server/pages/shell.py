@@ -27,12 +27,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from agentsight.core import tenancy
+from agentsight.core import audit, sight, tenancy
 from agentsight.core.model import Agent, Organization, Principal, Scope, User
+from agentsight.core.permissions import Needed
 from agentsight.core.ports import Storage, Store
+from agentsight.core.sight import Sight
 from agentsight.errors import Forbidden, NotFound, Refused
 
-from ..http import SESSION_COOKIE, now_us
+from ..http import SESSION_COOKIE, client_address, needs, now_us
 from ..ui.assets import asset_url
 from ..ui.charts import bar, html
 from ..ui.icons import icon
@@ -88,6 +90,8 @@ NAVIGATION = (
 )
 SECTIONS: dict[str, dict[str, str]] = {}
 """Pages below a page of the navigation: page -> address -> name; each room enters its own."""
+PLACES: dict[str, Needed] = {}
+"""What every page needs, by its address below an agent."""
 
 _env.globals.update(bar=bar, icon=icon, asset=asset_url, languages=LANGUAGES, navigation=NAVIGATION, sections=SECTIONS)
 _env.filters.update(href=lambda address: html(' href="{address}"', address=address) if address else "")
@@ -231,13 +235,29 @@ class Visit(Visitor):
         agents = (self.agent,) if self.agent else self.agents
         return Scope(self.organization.id, tuple(agent.id for agent in agents))
 
-    @property
-    def principal(self) -> Principal:
-        return Principal(self.scope, self.user.role, user_id=self.user.id, name=self.user.email)
+    @cached_property
+    def sight(self) -> Sight:
+        """How much of a conversation this person sees."""
+        return sight.of(self.user.role, self.organization.settings)
 
     @property
-    def may_write(self) -> bool:
-        return self.principal.can_write
+    def principal(self) -> Principal:
+        return Principal(self.scope, self.user.role, user_id=self.user.id, name=self.user.email, sight=self.sight)
+
+    def may(self, needed: Needed) -> bool:
+        """Whether this person is allowed to, by the one permission table."""
+        return self.principal.may(needed)
+
+    def opens(self, place: str) -> bool:
+        """Whether the navigation offers a page, or a page with sections of which one opens."""
+        if sections := SECTIONS.get(place):
+            return any(self.opens(f"{place}/{name}") for name in sections)
+        return self.may(PLACES.get(place) or PLACES[place.partition("/")[0]])
+
+    def note(self, store: Store, action: str, subject: str = "", detail: Mapping[str, Any] | None = None) -> None:
+        """A line in the organization's audit log, in the transaction of the act."""
+        ip = client_address(self.request)
+        audit.note(store, self.principal, action, subject, detail, ip, now_us=now_us())
 
     @property
     def environment(self) -> str:
@@ -251,8 +271,7 @@ class Visit(Visitor):
 
     @property
     def shows_tokens(self) -> bool:
-        """Whether this person sees what was spent; an owner decides it for clients."""
-        return self.user.role != "client" or bool(self.organization.settings.get("clients_see_tokens", True))
+        return self.sight.tokens
 
     def agent_of(self, agent_id: int) -> Agent:
         return next(agent for agent in self.agents if agent.id == agent_id)
@@ -275,65 +294,68 @@ class Visit(Visitor):
         root = f"/o/{self.organization.slug}/a/{agent}/" if agent else self.root
         return root + place + query(given.items())
 
-    def own(self) -> None:
-        """Raises Forbidden for everybody but an owner."""
-        if self.user.role != "owner":
-            raise Forbidden("only an owner of the organization may do this")
-
-    def edit(self) -> None:
-        """Raises Forbidden for those who may only look."""
-        if not self.may_write:
-            raise Forbidden("your role may look, not change")
-
 
 # -- routes ----------------------------------------------------------------------------------------------------------
-def page(place: str) -> Callable[[Callable[[Visit], Response]], Callable[[Visit], Response]]:
-    """Put a page at `place` below an agent's address."""
+def put(path: str, answer: Callable[[Request], Awaitable[Response]], needed: Needed, method: str = "GET") -> None:
+    """Serve `answer` at `path`; what it needs stands on its endpoint, where tests and the start of the server look."""
+    routes.append(Route(path, needs(needed)(caught(answer)), methods=[method]))
 
-    def put(show: Callable[[Visit], Response]) -> Callable[[Visit], Response]:
+
+def page(place: str, needed: Needed) -> Callable[[Callable[[Visit], Response]], Callable[[Visit], Response]]:
+    """Put a page at `place` below an agent's address, for those who may do what it needs."""
+
+    def placed(show: Callable[[Visit], Response]) -> Callable[[Visit], Response]:
         async def answer(request: Request) -> Response:
-            return await run_in_threadpool(lambda: show(enter(request)))
+            return await run_in_threadpool(lambda: show(allowed(request, needed)))
 
-        routes.append(Route(f"{PLACE}/{place}", caught(answer), methods=["GET"]))
+        put(f"{PLACE}/{place}", answer, needed)
+        PLACES[place] = needed
         return show
 
-    return put
+    return placed
 
 
-def act(place: str) -> Callable[[Callable[[Visit, FormData], Response]], Callable[[Visit, FormData], Response]]:
-    """Take a form at `place` below an agent's address, if our own page sent it and the person may change things."""
+def act(
+    place: str, needed: Needed
+) -> Callable[[Callable[[Visit, FormData], Response]], Callable[[Visit, FormData], Response]]:
+    """Take a form at `place` below an agent's address, if our own page sent it and the person may do what it needs."""
 
-    def put(do: Callable[[Visit, FormData], Response]) -> Callable[[Visit, FormData], Response]:
+    def placed(do: Callable[[Visit, FormData], Response]) -> Callable[[Visit, FormData], Response]:
         async def answer(request: Request) -> Response:
             form = await read_form(request)
-            return await run_in_threadpool(lambda: do(_entered(request, form), form))
+            return await run_in_threadpool(lambda: do(_proven(allowed(request, needed), form), form))
 
-        routes.append(Route(f"{PLACE}/{place}", caught(answer), methods=["POST"]))
+        put(f"{PLACE}/{place}", answer, needed, "POST")
         return do
 
-    return put
+    return placed
 
 
-def _entered(request: Request, form: FormData) -> Visit:
+def allowed(request: Request, needed: Needed) -> Visit:
+    """Who is signed in, if they may do it. Raises SignInNeeded, NotFound, Forbidden."""
     visit = enter(request)
+    visit.principal.require(needed)
+    return visit
+
+
+def _proven(visit: Visit, form: FormData) -> Visit:
     if not visit.proves(form.get("csrf")):
         raise Forbidden("this form is too old; go back, load the page again and repeat it")
-    visit.edit()
     return visit
 
 
 def door(path: str, method: str = "GET") -> Callable[[Callable[..., Response]], Callable[..., Response]]:
     """Put a page at `path` that anybody may open. A POST gets its form as second argument."""
 
-    def put(show: Callable[..., Response]) -> Callable[..., Response]:
+    def placed(show: Callable[..., Response]) -> Callable[..., Response]:
         async def answer(request: Request) -> Response:
             form = [await read_form(request)] if method == "POST" else []
             return await run_in_threadpool(lambda: show(Visitor(request), *form))
 
-        routes.append(Route(path, caught(answer), methods=[method]))
+        put(path, answer, "anybody", method)
         return show
 
-    return put
+    return placed
 
 
 async def read_form(request: Request) -> FormData:
@@ -395,7 +417,7 @@ async def _no_such_page(request: Request) -> Response:
     raise NotFound("there is no such page")
 
 
-nowhere = Route("/o/{rest:path}", caught(_no_such_page), methods=["GET", "POST"])
+nowhere = Route("/o/{rest:path}", needs("anybody")(caught(_no_such_page)), methods=["GET", "POST"])
 """Everything below an organization that nobody serves; it comes last."""
 
 

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from agentsight.core.ports import Store
 
+from ..http import needs
 from ..ui.assets import Asset, asset
 from ..ui.theme import Brand, style
 from .shell import Visitor, routes
@@ -15,6 +16,7 @@ from .shell import Visitor, routes
 FOREVER = "public, max-age=31536000, immutable"
 
 
+@needs("anybody")
 async def file(request: Request) -> Response:
     found: Asset | None = asset(request.path_params["name"])
     if found is None:
@@ -26,6 +28,7 @@ async def file(request: Request) -> Response:
     return Response(found.body, headers=headers, media_type=found.media_type)
 
 
+@needs("anybody")
 def theme(request: Request) -> Response:
     """A brand's colours; unknown organizations look like us."""
     slug = request.path_params["slug"]
@@ -41,6 +44,11 @@ def theme(request: Request) -> Response:
     return Response(style(brand), media_type="text/css", headers={"Cache-Control": FOREVER if current else "no-cache"})
 
 
+@needs("anybody")
+def favicon(request: Request) -> Response:
+    return Response(status_code=204)
+
+
 routes.append(Route("/static/{name}", file))
 routes.append(Route("/theme/{slug}.{version}.css", theme))
-routes.append(Route("/favicon.ico", lambda request: Response(status_code=204)))
+routes.append(Route("/favicon.ico", favicon))

@@ -17,7 +17,7 @@ from .shell import Visit, page
 ASKED = ("total_messages", "total_conversations", "total_tokens", "attachments", "tool_runs")
 
 
-@page("usage")
+@page("usage", "analytics.read")
 def usage(visit: Visit) -> Response:
     chosen, notices = period(visit)
     question = chosen.question(*ASKED, by=chosen.step, compare=True)

@@ -44,6 +44,7 @@ agent = Table(
     Column("slug", Text, nullable=False),
     Column("settings", Text, nullable=False, server_default="{}"),
     Column("created_us", BigInteger, nullable=False),
+    Column("archived_us", BigInteger),
     Index("agent_name", "organization_id", "name", unique=True),
     Index("agent_slug", "organization_id", "slug", unique=True),
 )
@@ -60,6 +61,8 @@ api_key = Table(
     Column("last_used_us", BigInteger),
     Column("expires_us", BigInteger),
     Column("revoked_us", BigInteger),
+    Column("name", Text),
+    Column("author", Text),
 )
 
 user = Table(
@@ -71,6 +74,27 @@ user = Table(
     Column("role", Text, nullable=False),
     Column("agent_ids", Text, nullable=False, server_default="[]"),
     Column("created_us", BigInteger, nullable=False),
+    Column("name", Text),
+    Column("password", Text),  # argon2id
+    Column("signed_in_us", BigInteger),
+    Column("signed_out_us", BigInteger),  # everywhere: no token made before it holds any longer
+)
+
+invitation = Table(
+    "invitation",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("organization_id", Id, ForeignKey("organization.id"), nullable=False),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("agent_ids", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("used_us", BigInteger),
+    Column("revoked_us", BigInteger),
+    Index("invitation_newest", "organization_id", "created_us"),
 )
 
 sign_in_link = Table(
@@ -89,6 +113,46 @@ session = Table(
     Column("user_id", Id, ForeignKey("user_account.id"), nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger, nullable=False),
+    Column("seen_us", BigInteger),
+    Column("ip", Text),
+    Column("device", Text),
+    Index("session_user", "user_id"),
+)
+
+attempt = (
+    Table(  # failed sign-ins, by the SHA-256 of an account or an address; across organizations, for nobody is known yet
+        "sign_in_attempt",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("failures", Integer, nullable=False),
+        Column("last_us", BigInteger, nullable=False),
+        Column("until_us", BigInteger, nullable=False),
+        Index("sign_in_attempt_last", "last_us"),
+    )
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("organization_id", Id, ForeignKey("organization.id"), primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("ip", Text),
+    Column("result", Text, nullable=False),
+    Column("seal", Text, nullable=False),
+)
+
+audit_head = Table(  # the last line of each log: writers queue here, and a log cut short shows
+    "audit_head",
+    metadata,
+    Column("organization_id", Id, ForeignKey("organization.id"), primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("seal", Text, nullable=False),
 )
 
 marker = Table(

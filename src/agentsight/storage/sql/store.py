@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from .audit import SqlAudit
 from .conversations import SqlConversations
 from .history import SqlHistory
 from .reports import SqlReports
@@ -50,6 +51,10 @@ class SqlStore:
     @cached_property
     def history(self) -> SqlHistory:
         return SqlHistory(self._driver)
+
+    @cached_property
+    def audit(self) -> SqlAudit:
+        return SqlAudit(self._driver)
 
     def hand_over(self, to: SqlStore) -> None:
         """Leave what is still to be written to the store that ends the transaction."""
