@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help demo test test-all check format lock bench clean
+.PHONY: help demo test test-all check providers format lock bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
@@ -15,9 +15,13 @@ test: .venv/dev chromium  ## install, then every check and the whole test suite
 	$(MAKE) lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not exhaustive"
 
-test-all: .venv/dev chromium  ## the same with the exhaustive suites
+test-all: .venv/dev chromium  ## the same with the exhaustive suites, and the chat with every vendor's packages
 	$(MAKE) lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+	$(MAKE) providers
+
+providers: .venv/dev  ## the chat's providers and examples, in an environment for each list of tests/chat/environments
+	$(BIN)/python tests/chat/environments/run.py
 
 check: .venv/dev  ## what to run before a commit: all checks, without the slow suites
 	$(MAKE) lint

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import wire
 
@@ -48,11 +48,18 @@ def forget_parent() -> None:
 
 
 # -- what waits ------------------------------------------------------------------------------------------------------
+class Mark(NamedTuple):
+    """What a caller says of an event who knows it from elsewhere: its id and its time, either of them or both."""
+
+    event_id: str | None
+    occurred_us: int | None
+
+
 class Item:
     """One thing tracked: the caller's name for it, and the events it becomes."""
 
-    __slots__ = ("conversation_id", "error", "fields", "kind", "label", "occurred_us", "parcels", "queued", "response",
-                 "seq", "size", "ticket", "trouble")  # fmt: skip
+    __slots__ = ("conversation_id", "error", "fields", "given_id", "kind", "label", "occurred_us", "parcels", "queued",
+                 "response", "seq", "size", "ticket", "trouble")  # fmt: skip
 
     error: str | None  # why it never will be delivered
     trouble: str | None  # why it was not delivered yet
@@ -68,12 +75,19 @@ class Item:
         self.seq = seq
         self.fields = fields
         self.size = size
+        self.given_id: str | None = None  # what its caller calls it
         self.parcels: list[Any] | None = None
+
+    def id_of(self, seq: int) -> str:
+        """The id of its event number `seq`, the same however often asked."""
+        if self.given_id is None:
+            return event_id(self.occurred_us, seq)
+        return self.given_id if seq == self.seq else f"{self.given_id}:{seq - self.seq}"[-wire.MAX_ID_CHARS :]
 
     @property
     def event_id(self) -> str:
         """The id of its first event."""
-        return event_id(self.occurred_us, self.seq)
+        return self.id_of(self.seq)
 
     @property
     def timestamp(self) -> str:
@@ -96,13 +110,23 @@ class Buffer:
         self._seq = 0
 
     def add(
-        self, label: str, kind: str, conversation_id: str, fields: Any, size: int, span: int = 1
+        self,
+        label: str,
+        kind: str,
+        conversation_id: str,
+        fields: Any,
+        size: int,
+        span: int = 1,
+        mark: Mark | None = None,
     ) -> tuple[Item, bool]:
         """Keep one item that becomes `span` events; False when there is no room and the caller has to find some."""
         with self.lock:
             seq = self._seq
             self._seq = seq + span
             item = Item(label, kind, conversation_id, now_us(), seq, fields, size)
+            if mark is not None:
+                item.given_id = mark.event_id
+                item.occurred_us = item.occurred_us if mark.occurred_us is None else mark.occurred_us
             if self.count >= MAX_ITEMS or self.bytes + size > MAX_BYTES:
                 return item, False
             self.count += 1

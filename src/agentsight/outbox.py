@@ -18,11 +18,11 @@ ATTEMPTS = 3  # before a waiting caller is told it will be delivered later
 class Ticket:
     """Items handed over together; somebody may be waiting for what became of them."""
 
-    def __init__(self, items: list[Item]):
+    def __init__(self, items: list[Item], wait_s: float):
         self.items = items
         self.left = len(items)
         self.attempts = 0
-        self.deadline = time.monotonic() + WAIT_S
+        self.deadline = time.monotonic() + wait_s
         self._done = threading.Event()
         self._calls: list[Callable[[], None]] = []
 
@@ -38,9 +38,14 @@ class Ticket:
         """Whether everything is settled, or left to later."""
         return self._done.is_set()
 
-    def wait(self, timeout_s: float) -> bool:
-        """Block until finished."""
-        return self._done.wait(timeout_s)
+    @property
+    def left_s(self) -> float:
+        """How much longer somebody may wait."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def wait(self) -> None:
+        """Block until finished, or until the time for it is up."""
+        self._done.wait(self.left_s)
 
     def when_finished(self, call: Callable[[], None]) -> None:
         """Run `call` once, on the thread that finishes it."""
@@ -75,9 +80,9 @@ class Outbox:
         with self._lock:
             self._items.extend(items)
 
-    def submit(self, items: list[Item], again: bool = False) -> Ticket:
+    def submit(self, items: list[Item], again: bool = False, wait_s: float = WAIT_S) -> Ticket:
         """Take items over that somebody waits for; `again` when they are here already."""
-        ticket = Ticket(items)
+        ticket = Ticket(items, wait_s)
         with self._lock:
             for item in items:
                 item.ticket = ticket

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from . import wire
-from .buffer import Item, event_id
+from .buffer import Item
 from .errors import InvalidEvent
 from .snapshot import small
 from .spool import Segment
@@ -32,12 +32,11 @@ class Parcel:
         self.item, self.id, self.body, self.upload, self.segment = item, parcel_id, body, upload, segment
 
 
-def parcel_of(item: Item, kind: str, seq: int, fields: dict[str, Any]) -> Parcel:
+def parcel_of(item: Item, kind: str, seq: int, fields: dict[str, Any], parcel_id: str) -> Parcel:
     """One event of `item`, encoded. Raises InvalidEvent when it cannot be made sound."""
-    parcel_id = event_id(item.occurred_us, seq)
     own = _encode(sound(kind, fields))
     text = (
-        f'{{"id":"{parcel_id}","kind":"{kind}","conversation_id":{_quoted(item.conversation_id)},'
+        f'{{"id":{_encode(parcel_id)},"kind":"{kind}","conversation_id":{_quoted(item.conversation_id)},'
         f'"occurred_at":"{wire.instant(item.occurred_us)}","seq":{seq}{"," if len(own) > 2 else ""}{own[1:]}'
     )
     upload = kind == "attachment" and len(fields["data"]) > INLINE_FILE_BYTES * 4 // 3

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from datetime import datetime
 from typing import Any
 
 from . import lifetime, wire
-from .buffer import ITEM_BYTES, Buffer, Item, forget_parent
+from .buffer import ITEM_BYTES, Buffer, Item, Mark, forget_parent
 from .config import Config, Settings
 from .enums import LogLevel
 from .errors import InvalidEvent
@@ -139,17 +140,19 @@ class Recorder:
                 self._scope.enter(conversation_id)
         return conversation_id
 
-    def _add(self, label: str, kind: str, fields: dict[str, Any], size: int = 0) -> None:
+    def _add(self, label: str, kind: str, fields: dict[str, Any], size: int = 0, mark: Mark | None = None) -> None:
         checked = self._checked(kind, fields)
         files = checked.get("attachments") or ()
         size += weight(files) + (len(str(checked["metadata"])) if checked.get("metadata") else 0)
-        self._keep(label, kind, checked, size, max(1, len(files)))
+        self._keep(label, kind, checked, size, max(1, len(files)), mark)
 
-    def _keep(self, label: str, kind: str, fields: dict[str, Any], size: int, span: int) -> None:
+    def _keep(
+        self, label: str, kind: str, fields: dict[str, Any], size: int, span: int, mark: Mark | None = None
+    ) -> None:
         if not self._ready:
             self._wake()
         item, kept = self._buffer.add(
-            label, kind, self._scope.current() or self._here(), fields, size + ITEM_BYTES, span
+            label, kind, self._scope.current() or self._here(), fields, size + ITEM_BYTES, span, mark
         )
         if not kept:
             self._make_room(item, span)
@@ -188,7 +191,7 @@ class Recorder:
                 self._make_room(item, 1)
 
     # -- handing over ------------------------------------------------------------------------------------------------
-    def _submit(self) -> Ticket | None:
+    def _submit(self, wait_s: float) -> Ticket | None:
         """Hand over what is due; None when somebody else has sent it already."""
         self._wake()
         self.config.key  # noqa: B018  says at once that there is none
@@ -196,10 +199,10 @@ class Recorder:
         with self._buffer.lock:
             items = self._take(current)
             if items:
-                return self._delivery.submit(items)
+                return self._delivery.submit(items, wait_s=wait_s)
         again = self._delivery.queued(current)
         if again:
-            return self._delivery.submit(again, again=True)
+            return self._delivery.submit(again, again=True, wait_s=wait_s)
         with self._buffer.lock:
             swept = current if current in self._swept else next(iter(self._swept), None) if current is None else None
             if swept is not None:
@@ -244,6 +247,12 @@ class Recorder:
                     self._add_tokens(name)
             self._delivery.close(timeout_s)
 
+    def forget(self) -> int:
+        """Drop whatever waits to be delivered, for a caller who keeps it elsewhere; gives the number of items."""
+        with self._buffer.lock:
+            self._tokens, self._swept = Tokens(), {}
+        return self._delivery.forget()
+
     def end_soon(self) -> None:
         """The host is about to end: deliver what there is in a second; what is still tracked is on disk at once."""
         self.flush(1.0)
@@ -262,6 +271,25 @@ class Recorder:
 def weight(files: Any) -> int:
     """How many bytes these files hold in memory."""
     return sum(len(file["data"]) for file in files)
+
+
+def mark_of(event_id: Any, occurred_at: Any) -> Mark | None:
+    """What a caller says of an event's id and time; None when that is nothing.
+
+    Raises:
+        InvalidConversationDataException: the contract takes no such id, or no such time.
+    """
+    if event_id is None and occurred_at is None:
+        return None
+    if isinstance(occurred_at, datetime):
+        occurred_at = occurred_at.isoformat()
+    try:
+        return Mark(
+            None if event_id is None else wire.read_event_id(event_id, "event_id"),
+            None if occurred_at is None else wire.read_instant(occurred_at, "occurred_at"),
+        )
+    except InvalidEvent as wrong:
+        raise InvalidConversationDataException(str(wrong), field=wrong.field, reason=wrong.reason) from None
 
 
 def readable_id(value: Any) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import wire
-from .buffer import Buffer, Item, now_us
+from .buffer import Buffer, Item, event_id, now_us
 from .config import Config, Settings, version
 from .errors import ConfigError, InvalidEvent
 from .exceptions import ConversationNetworkException, refusal
@@ -84,10 +84,10 @@ class Sender:
             self._keeper.let_go(self._outbox.first())
 
     # -- handing over ------------------------------------------------------------------------------------------------
-    def submit(self, items: list[Item], again: bool = False) -> Ticket:
+    def submit(self, items: list[Item], again: bool = False, wait_s: float = WAIT_S) -> Ticket:
         """Take `items` over for delivery; `again` when they are here already."""
         with self._wake:
-            ticket = self._outbox.submit(items, again)
+            ticket = self._outbox.submit(items, again, wait_s)
             self._kick()
             if self._not_before > ticket.deadline:  # the server asked for more patience than the caller has
                 for item in items:
@@ -105,6 +105,17 @@ class Sender:
             self._kick()
         if self._settings().threaded:
             self._ensure_thread()
+
+    def forget(self) -> int:
+        """Drop whatever waits, in memory and on disk; gives the number of items."""
+        with self._turn, self._wake:
+            self._outbox.collect(lambda items: True)
+            items = self._outbox.first()
+            self._keeper.forget([parcel for item in items for parcel in item.parcels or ()])
+            for item in items:
+                self._outbox.settle(item)
+            self._failures, self._not_before, self._asked_until = 0, 0.0, 0.0
+            return len(items)
 
     def queued(self, conversation_id: str | None) -> list[Item]:
         """What of this conversation (None: of any) somebody was told would be delivered later, and is not yet."""
@@ -251,7 +262,7 @@ class Sender:
         parcels = []
         for kind, seq, fields in events_of(item):
             try:
-                parcels.append(parcel_of(item, kind, seq, fields))
+                parcels.append(parcel_of(item, kind, seq, fields, item.id_of(seq)))
             except InvalidEvent as wrong:
                 item.error = str(wrong)
                 self.lost("too_large" if kind == "attachment" else "invalid", 1, str(wrong))
@@ -268,7 +279,7 @@ class Sender:
             self._introduced.pop(next(iter(self._introduced)))
         fields = {"environment": wire.read_environment(environment), "is_used": True}
         seq = self._buffer.next_seq()
-        return [parcel_of(item, "conversation", seq, fields)]
+        return [parcel_of(item, "conversation", seq, fields, event_id(item.occurred_us, seq))]
 
     def _send(self, parcels: list[Parcel], told: Counter[str], timeout_s: float) -> Answer:
         path = "/api/batch/"

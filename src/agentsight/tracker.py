@@ -6,10 +6,11 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any
 
 from . import summary, wire
-from .buffer import ITEM_BYTES
+from .buffer import ITEM_BYTES, Mark
 from .config import Config
 from .enums import AttachmentMode, Environment, LogLevel, Sender, TokenHandlerType
 from .errors import AgentSightError
@@ -24,7 +25,7 @@ from .helpers.attachments import read_attachments
 from .helpers.conversation_utils import get_iso_timestamp
 from .outbox import WAIT_S
 from .parcels import sound
-from .recorder import Recorder, readable_id, weight
+from .recorder import Recorder, mark_of, readable_id, weight
 from .scope import in_event_loop
 from .snapshot import cut, snapshot
 from .types import AttachmentInput
@@ -81,6 +82,33 @@ class ConversationTracker(Recorder):
         self._adopt_config(base)
         self._explicit = True
 
+    @classmethod
+    def separate(
+        cls,
+        api_key: str | None = None,
+        endpoint: str | None = None,
+        environment: str | Environment | None = None,
+        *,
+        spool: str | None = None,
+        background: bool = True,
+    ) -> ConversationTracker:
+        """A tracker beside the process's own one: for another agent's key, or to deliver in another way.
+
+        `spool` overrides AGENTSIGHT_SPOOL. Without `background` nothing is sent but by `send_tracked_data()`, on the
+        thread that calls it.
+
+        Raises:
+            NoApiKeyException, InvalidApiKeyException: there is no usable key.
+        """
+        one = object.__new__(cls)
+        one._prepare()
+        one._adopt_config(Config(api_key=api_key, endpoint=endpoint, environment=environment, token_handler=""))
+        one.config.key  # noqa: B018  says at once that there is none
+        one._explicit = True
+        one.settings.spool = spool or one.settings.spool
+        one.settings.threaded = background and one.settings.threaded
+        return one
+
     # -- conversations -----------------------------------------------------------------------------------------------
     def get_or_create_conversation(
         self,
@@ -93,18 +121,22 @@ class ConversationTracker(Recorder):
         name: str | None = None,
         environment: str | Environment = "development",
         metadata: dict[str, Any] | None = None,
+        *,
+        event_id: str | None = None,
+        occurred_at: str | datetime | None = None,
     ) -> None:
         """Make this the current conversation and record what is known about it; nothing is sent yet.
 
         Only `environment="production"` counts in analytics. The environment variable AGENTSIGHT_ENVIRONMENT, when set,
         overrides this argument.
         """
+        mark = mark_of(event_id, occurred_at)
         conversation_id = readable_id(conversation_id)
         self._scope.enter(conversation_id)
         fields = self._conversation_fields(
             conversation_id, customer_id, customer_ip_address, device, source, language, name, environment, metadata
         )
-        self._add("conversation", "conversation", {**fields, "is_used": True})
+        self._add("conversation", "conversation", {**fields, "is_used": True}, mark=mark)
 
     def initialize_conversation(
         self,
@@ -210,10 +242,15 @@ class ConversationTracker(Recorder):
         metadata: dict[str, Any] | None = None,
         *,
         question: Any = None,
+        event_id: str | None = None,
+        occurred_at: str | datetime | None = None,
     ) -> None:
         """Record what a person said. Raises InvalidQuestionDataException when that is nothing."""
         content = message if message is not None else question
-        self._say("question", "end_user", content, InvalidQuestionDataException, attachments, attachment_mode, metadata)
+        mark = mark_of(event_id, occurred_at)
+        self._say(
+            "question", "end_user", content, InvalidQuestionDataException, attachments, attachment_mode, metadata, mark
+        )
 
     def track_agent_message(
         self,
@@ -223,22 +260,41 @@ class ConversationTracker(Recorder):
         metadata: dict[str, Any] | None = None,
         *,
         answer: Any = None,
+        event_id: str | None = None,
+        occurred_at: str | datetime | None = None,
     ) -> None:
         """Record what the agent said. Raises InvalidAnswerDataException when that is nothing."""
         content = message if message is not None else answer
-        self._say("answer", "agent", content, InvalidAnswerDataException, attachments, attachment_mode, metadata)
+        mark = mark_of(event_id, occurred_at)
+        self._say("answer", "agent", content, InvalidAnswerDataException, attachments, attachment_mode, metadata, mark)
 
     def track_question(
-        self, question: Any = None, metadata: dict[str, Any] | None = None, *, message: Any = None
+        self,
+        question: Any = None,
+        metadata: dict[str, Any] | None = None,
+        *,
+        message: Any = None,
+        event_id: str | None = None,
+        occurred_at: str | datetime | None = None,
     ) -> None:
         """`track_human_message` by its older name: the second argument is the metadata."""
         content = question if question is not None else message
-        self._say("question", "end_user", content, InvalidQuestionDataException, None, "base64", metadata)
+        mark = mark_of(event_id, occurred_at)
+        self._say("question", "end_user", content, InvalidQuestionDataException, None, "base64", metadata, mark)
 
-    def track_answer(self, answer: Any = None, metadata: dict[str, Any] | None = None, *, message: Any = None) -> None:
+    def track_answer(
+        self,
+        answer: Any = None,
+        metadata: dict[str, Any] | None = None,
+        *,
+        message: Any = None,
+        event_id: str | None = None,
+        occurred_at: str | datetime | None = None,
+    ) -> None:
         """`track_agent_message` by its older name: the second argument is the metadata."""
         content = answer if answer is not None else message
-        self._say("answer", "agent", content, InvalidAnswerDataException, None, "base64", metadata)
+        mark = mark_of(event_id, occurred_at)
+        self._say("answer", "agent", content, InvalidAnswerDataException, None, "base64", metadata, mark)
 
     def _say(
         self,
@@ -249,6 +305,7 @@ class ConversationTracker(Recorder):
         attachments: Any,
         mode: Any,
         metadata: Any,
+        mark: Mark | None,
     ) -> None:
         if type(content) is not str:
             content = str(getattr(content, "value", content)) if content else ""
@@ -267,7 +324,7 @@ class ConversationTracker(Recorder):
         if attachments:
             fields["attachments"], fields["attachment_mode"] = read_attachments(attachments, mode)
             size += weight(fields["attachments"])
-        self._keep(label, "message", fields, size, 1 + len(attachments) if attachments else 1)
+        self._keep(label, "message", fields, size, 1 + len(attachments) if attachments else 1, mark)
 
     def track_attachments(
         self,
@@ -275,6 +332,9 @@ class ConversationTracker(Recorder):
         sender: str | Sender | None = None,
         metadata: dict[str, Any] | None = None,
         mode: str | AttachmentMode = "base64",
+        *,
+        event_id: str | None = None,
+        occurred_at: str | datetime | None = None,
     ) -> None:
         """Record files that came without a message; they are read now, so an open file may be closed afterwards.
 
@@ -282,13 +342,14 @@ class ConversationTracker(Recorder):
             InvalidAttachmentException: the list is empty, or a file lacks what its mode needs.
             ValueError: `mode` is neither `base64` nor `form_data`.
         """
+        mark = mark_of(event_id, occurred_at)
         files, mode_name = read_attachments(attachments, mode, required=True)
         said_by = getattr(sender, "value", sender) or "end_user"
         if said_by not in wire.SENDERS:
             logger.warning("AgentSight: %r is no sender; the attachment counts as the end user's", said_by)
             said_by = "end_user"
         fields = {"attachments": files, "metadata": _given(metadata), "mode": mode_name, "sender": said_by}
-        self._add("attachments", "attachment", fields)
+        self._add("attachments", "attachment", fields, mark=mark)
 
     def track_action(
         self,
@@ -300,6 +361,9 @@ class ConversationTracker(Recorder):
         response: Any = None,
         error_msg: Any = None,
         metadata: dict[str, Any] | None = None,
+        *,
+        event_id: str | None = None,
+        occurred_at: str | datetime | None = None,
     ) -> None:
         """Record a tool or step the agent ran. Raises InvalidConversationDataException when it has no name."""
         optional = {
@@ -312,9 +376,18 @@ class ConversationTracker(Recorder):
         }
         fields = {"action_name": _filled(action_name, "Action name"), "metadata": _given(metadata)}
         fields.update((name, value) for name, value in optional.items() if value is not None)
-        self._add("action", "action", fields, len(str(optional["response"] or "")))
+        self._add("action", "action", fields, len(str(optional["response"] or "")), mark_of(event_id, occurred_at))
 
-    def track_button(self, button_event: str, label: str, value: str, metadata: dict[str, Any] | None = None) -> None:
+    def track_button(
+        self,
+        button_event: str,
+        label: str,
+        value: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        event_id: str | None = None,
+        occurred_at: str | datetime | None = None,
+    ) -> None:
         """Record a click. Raises InvalidConversationDataException when a part of it is empty."""
         fields = {
             "button_event": _filled(button_event, "Button event"),
@@ -322,7 +395,7 @@ class ConversationTracker(Recorder):
             "value": _filled(value, "Button value"),
             "metadata": _given(metadata),
         }
-        self._add("button", "button", fields)
+        self._add("button", "button", fields, mark=mark_of(event_id, occurred_at))
 
     def track_token_usage(
         self,
@@ -331,9 +404,19 @@ class ConversationTracker(Recorder):
         total_tokens: int = 0,
         embedding_tokens: int = 0,
         model: str | None = None,
+        *,
+        event_id: str | None = None,
+        occurred_at: str | datetime | None = None,
     ) -> None:
-        """Add to the tokens of the current conversation; the sum is sent with the next send and starts again at 0."""
+        """Add to the tokens of the current conversation; the sum is sent with the next send and starts again at 0.
+
+        With an `event_id` or `occurred_at` of their own they are an event of their own, and no part of that sum.
+        """
         added = [int(prompt_tokens), int(completion_tokens), int(total_tokens), int(embedding_tokens)]
+        if (mark := mark_of(event_id, occurred_at)) is not None:
+            counts: dict[str, Any] = dict(zip(wire.TOKEN_COUNTS, added, strict=True))
+            self._add("action", "token_usage", {**counts, "model": model}, mark=mark)
+            return
         if not self._ready:
             self._wake()
         conversation_id = self._here()
@@ -348,10 +431,10 @@ class ConversationTracker(Recorder):
             return self._tokens.of(self.config.conversation_id or "")
 
     # -- sending -----------------------------------------------------------------------------------------------------
-    def send_tracked_data(self) -> dict[str, Any]:
+    def send_tracked_data(self, *, timeout_s: float = WAIT_S) -> dict[str, Any]:
         """Deliver what was tracked in the current conversation, in one request, and say what became of it.
 
-        Waits for the server, 15 seconds at most. On an asyncio event loop it hands over and returns at once: items
+        Waits for the server, 15 seconds at most or `timeout_s`. On an asyncio event loop it hands over and returns at once: items
         then read `success: True` with the response `{"queued": True}`; `await asend_tracked_data()` waits for the
         verdicts. An item that could not be delivered has `success: False`, `queued: True`, and is tried again in the
         background: do not track it anew. Without a current conversation everything that waits is sent, each item
@@ -361,26 +444,26 @@ class ConversationTracker(Recorder):
             NoDataToSendException: nothing was tracked.
             NoApiKeyException, InvalidApiKeyException: there is no key to send with; what was tracked is kept.
         """
-        ticket = self._submit()
+        ticket = self._submit(timeout_s)
         if ticket is None:
             return summary.sent([], handed_over=False)
         handed_over = in_event_loop()
         if not handed_over:
-            ticket.wait(WAIT_S)
+            ticket.wait()
         return summary.sent(ticket.items, handed_over)
 
-    async def asend_tracked_data(self) -> dict[str, Any]:
+    async def asend_tracked_data(self, *, timeout_s: float = WAIT_S) -> dict[str, Any]:
         """As `send_tracked_data`, waiting for the server without blocking the event loop."""
         import asyncio
 
-        ticket = self._submit()
+        ticket = self._submit(timeout_s)
         if ticket is None:
             return summary.sent([], handed_over=False)
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
         ticket.when_finished(lambda: _tell(loop, done))
         with suppress(TimeoutError):
-            await asyncio.wait_for(done.wait(), WAIT_S)
+            await asyncio.wait_for(done.wait(), ticket.left_s)
         return summary.sent(ticket.items, handed_over=False)
 
     # -- looking -----------------------------------------------------------------------------------------------------

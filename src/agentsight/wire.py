@@ -22,6 +22,7 @@ MAX_BATCH_EVENTS: Final = 1_000
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024  # of one request, counted after gunzip
 MAX_CONTENT_CHARS: Final = 262_144
 MAX_NAME_CHARS: Final = 255
+MAX_ID_CHARS: Final = 128  # of an event
 MAX_COMMENT_CHARS: Final = 5_000
 MAX_METADATA_CHARS: Final = 65_536
 MAX_METADATA_DEPTH: Final = 10
@@ -274,6 +275,15 @@ def read_conversation_id(value: Any, field: str = "conversation_id") -> str:
     return storable(value)
 
 
+def read_event_id(value: Any, field: str = "id") -> str:
+    """What an event is known by: text that is the same on every retry, at most 128 characters."""
+    if type(value) is not str or not value.strip():
+        raise InvalidEvent(field, "is required: text that is the same on every retry, such as a UUIDv7")
+    if len(value) > MAX_ID_CHARS:
+        raise InvalidEvent(field, f"is longer than {MAX_ID_CHARS} characters")
+    return storable(value)
+
+
 def read_environment(value: Any) -> str:
     """`production` or `development`; `prod` and `dev` in any case too. Anything else never pollutes analytics."""
     known = str(getattr(value, "value", value)).strip().lower()
@@ -410,7 +420,7 @@ EVENTS: Final[dict[str, dict[str, Field]]] = {
     },
     "attachment": {
         "sender": _choice("who sent it", SENDERS),
-        "message_event_id": _text("the message it belongs to; none: it stands alone", 128),
+        "message_event_id": _text("the message it belongs to; none: it stands alone", MAX_ID_CHARS),
         "filename": _text("its name, for people", 1_024),
         "mime_type": _text("its type"),
         "data": _base64("its bytes"),
@@ -489,11 +499,7 @@ def parse(item: Any) -> Draft:
     """
     if type(item) is not dict:
         raise InvalidEvent("event", "must be an object")
-    event_id = item.get("id")
-    if type(event_id) is not str or not event_id.strip():
-        raise InvalidEvent("id", "is required: text that is the same on every retry, such as a UUIDv7")
-    if len(event_id) > 128:
-        raise InvalidEvent("id", "is longer than 128 characters")
+    event_id = read_event_id(item.get("id"))
     kind = item.get("kind")
     if type(kind) is not str:
         raise InvalidEvent("kind", f"must be one of {', '.join(EVENTS)}")
@@ -504,14 +510,14 @@ def parse(item: Any) -> Draft:
         if seq is not None:
             raise InvalidEvent("seq", "must be a whole number of at least 0")
         seq = 0
-    return Draft(storable(event_id), kind, conversation_id, occurred_us, seq, check(kind, item))
+    return Draft(event_id, kind, conversation_id, occurred_us, seq, check(kind, item))
 
 
 def json_schema(kind: str) -> dict[str, Any]:
     """The JSON Schema of one event kind, for /openapi.json and the documentation."""
     fields = EVENTS[kind]
     envelope: dict[str, Any] = {
-        "id": {"type": "string", "maxLength": 128, "description": "client-made UUIDv7, unchanged by retries"},
+        "id": {"type": "string", "maxLength": MAX_ID_CHARS, "description": "client-made UUIDv7, unchanged by retries"},
         "kind": {"const": kind},
         "conversation_id": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS},
         "occurred_at": {"type": "string", "format": "date-time", "description": "UTC, microseconds"},

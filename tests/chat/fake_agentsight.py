@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from typing import Any
 
 from starlette.applications import Starlette
@@ -32,7 +34,9 @@ class FakeAgentSight:
             return JSONResponse({"detail": "no"}, 401)
         if self.status != 200:
             return JSONResponse({"detail": "not now"}, self.status, {"Retry-After": "0.05"})
-        events = (await request.json())["events"]
+        body = await request.body()
+        plain = gzip.decompress(body) if request.headers.get("content-encoding") == "gzip" else body
+        events = json.loads(plain)["events"]
         if any(self.poison and self.poison == event.get("content") for event in events):
             return JSONResponse({"detail": "this batch makes no sense"}, 400)
         results = [self.take(event) for event in events]

@@ -10,26 +10,24 @@ import asyncio
 import json
 import logging
 import random
+import threading
 from contextlib import suppress
 from typing import Any
 
-from agentsight import wire
-from agentsight.chat.database import Database, now_us
+from agentsight import ConversationTracker, wire
+from agentsight.chat.database import Database
 from agentsight.chat.settings import Settings
 from agentsight.chat.store import Store
-from agentsight.config import Config
-from agentsight.errors import AgentSightError
-from agentsight.exceptions import ConversationTrackingException
-from agentsight.transport import Answer, Transport
 
 log = logging.getLogger(__name__)
 
-RUNS_A_BATCH = 50  # a run is a handful of events; a batch takes a thousand
+RUNS_A_BATCH = 50  # a run is a handful of events
 MAX_BATCH_CHARS = 4_000_000
 TIMEOUT_S = 5.0
 LOOK_EVERY_S = 15.0  # for runs that another process left unsent
 MAX_WAIT_S = 60.0
-SDK = {"name": "agentsight-chat", "version": "1"}
+
+Story = dict[str, Any]
 
 
 class Outbox:
@@ -37,9 +35,12 @@ class Outbox:
 
     def __init__(self, db: Database, store: Store, settings: Settings):
         self.db, self.store = db, store
-        config = Config(api_key=settings.tracking_key, endpoint=settings.tracking_endpoint)
-        self.environment = str(getattr(config.environment, "value", config.environment or "production"))
-        self._transport = Transport(config)
+        # Beside the tracker of a program that this backend is part of. The runs' rows are its spool.
+        self._tracker = ConversationTracker.separate(
+            settings.tracking_key, settings.tracking_endpoint, spool="off", background=False
+        )
+        self._handed_over: list[Story] = []  # the tracker has these, AgentSight perhaps not yet
+        self._sending = threading.Lock()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -59,9 +60,9 @@ class Outbox:
             await asyncio.wait([self._task])
         with suppress(Exception):
             async with asyncio.timeout(2):
-                while await self._send_some():
+                while await self._send_some(timeout_s=1.0):
                     pass
-        self._transport.close()
+        await asyncio.to_thread(self._tracker.forget)
 
     async def _carry(self) -> None:
         failures = 0
@@ -75,114 +76,88 @@ class Outbox:
                 while await self._send_some():
                     failures = 0
                 failures = 0
-            except _TryAgain as trouble:
+            except _NotYet as trouble:
                 failures += 1
-                wait_s = trouble.after_s or random.uniform(0.5, 1) * min(MAX_WAIT_S, 0.5 * 2 ** min(failures, 8))
                 log.log(logging.WARNING if failures == 3 else logging.INFO, "not tracked yet: %s", trouble)
-                await asyncio.sleep(min(wait_s, MAX_WAIT_S))
+                await asyncio.sleep(random.uniform(0.5, 1) * min(MAX_WAIT_S, 0.5 * 2 ** min(failures, 8)))
             except Exception:
                 failures += 1
                 log.exception("the outbox failed; it goes on")
                 await asyncio.sleep(MAX_WAIT_S / 2)
 
-    async def _send_some(self) -> bool:
-        """Send a batch; False when there is nothing to send. Raises _TryAgain."""
-        stories = await self.db.call(self.store.untracked, RUNS_A_BATCH)
-        if stories:
-            batch = _fitting(stories, self.environment)
-            await self._deliver(batch)
-            await self.db.call(self.store.tracked, [run_id for run_id, _ in batch])
-        return bool(stories)
+    async def _send_some(self, timeout_s: float = TIMEOUT_S) -> bool:
+        """Send a batch; False when there is nothing to send. Raises _NotYet."""
+        batch = self._handed_over or _fitting(await self.db.call(self.store.untracked, RUNS_A_BATCH))
+        if batch:
+            await asyncio.to_thread(self._deliver, batch, timeout_s)
+            await self.db.call(self.store.tracked, [story["run_id"] for story in batch])
+        return bool(batch)
 
-    async def _deliver(self, batch: list[tuple[str, list[dict[str, Any]]]]) -> None:
-        """Send these runs; when AgentSight will not have them together, one at a time."""
-        answer = await asyncio.to_thread(self._post, [event for _, events in batch for event in events])
-        if answer.status >= 500 or answer.status in (401, 403, 408, 425, 429):
-            raise _TryAgain(f"AgentSight answered {answer.status}", answer.retry_after_s)
-        if answer.status >= 300 and len(batch) > 1:
-            for one in batch:
-                await self._deliver([one])
-        elif answer.status >= 300:
-            log.error("run %s cannot be tracked: AgentSight answered %d", batch[0][0], answer.status)
-        elif not isinstance(answer.body, dict) or "results" not in answer.body:
-            raise _TryAgain("the answer cannot be understood; is the endpoint right?")
-        else:
-            for verdict in answer.body["results"]:
-                if verdict.get("verdict") == "rejected":
-                    log.error("event %s was rejected: %s", verdict.get("id"), verdict.get("reason"))
-
-    def _post(self, events: list[dict[str, Any]]) -> Answer:
-        body = {"sdk": SDK, "sent_at": wire.instant(now_us()), "events": events}
-        sent = json.dumps(body, ensure_ascii=False).encode()
-        try:
-            return self._transport.exchange(
-                "POST", "/api/batch/", sent, {"Content-Type": "application/json"}, TIMEOUT_S
-            )
-        except (ConversationTrackingException, AgentSightError, OSError) as trouble:
-            raise _TryAgain(str(trouble)) from None
+    def _deliver(self, batch: list[Story], timeout_s: float) -> None:
+        """Have AgentSight store these runs; when it will not have them together, one at a time. Raises _NotYet."""
+        with self._sending:
+            if self._handed_over is not batch:
+                for story in batch:
+                    tell(self._tracker, story)
+                self._handed_over = batch
+            items = self._tracker.send_tracked_data(timeout_s=timeout_s)["items"]
+            if waiting := next((item for item in items if item.get("queued")), None):
+                raise _NotYet(waiting["error"])
+            self._handed_over = []
+        refused = [item["error"] for item in items if not item["success"]]
+        if refused and len(batch) > 1:
+            for story in batch:
+                self._deliver([story], timeout_s)
+        elif refused:
+            log.error("run %s is not tracked in full: %s", batch[0]["run_id"], refused[0])
 
 
-class _TryAgain(Exception):
-    """Not now; `after_s` is when AgentSight asked to be tried again, if it did."""
-
-    def __init__(self, why: str, after_s: float | None = None):
-        super().__init__(why)
-        self.after_s = after_s
+class _NotYet(Exception):
+    """AgentSight has not confirmed it; the tracker keeps it for the next attempt."""
 
 
-def _fitting(stories: list[dict[str, Any]], environment: str) -> list[tuple[str, list[dict[str, Any]]]]:
-    """As many runs as fit into one request, at least one."""
-    batch: list[tuple[str, list[dict[str, Any]]]] = []
-    room = MAX_BATCH_CHARS
+def _fitting(stories: list[Story]) -> list[Story]:
+    """As many runs as one batch should carry, at least one."""
+    room, many = MAX_BATCH_CHARS, 0
     for story in stories:
-        events = events_of(story, environment)
-        room -= len(json.dumps(events))
-        if batch and (room < 0 or sum(len(known) for _, known in batch) + len(events) > wire.MAX_BATCH_EVENTS):
+        room -= len(json.dumps(story))
+        if many and room < 0:
             break
-        batch.append((story["run_id"], events))
-    return batch
+        many += 1
+    return stories[:many]
 
 
-def events_of(run: dict[str, Any], environment: str) -> list[dict[str, Any]]:
-    """What AgentSight is told about a finished run, in order, with the same ids every time it is asked."""
+def tell(tracker: ConversationTracker, run: Story) -> None:
+    """Track a finished run, in order, with the same ids every time it is told."""
     about = {"run_id": run["run_id"], "provider": run["provider"], "model": run["model"]}
     about |= {"demo": True} if run["provider"] == "demo" else {}
-    events: list[dict[str, Any]] = []
-
-    def tell(part: str, kind: str, at_us: int, **fields: Any) -> None:
-        envelope = {
-            "id": f"run:{run['run_id']}:{part}", "kind": kind, "conversation_id": f"chat-{run['uid']}",
-            "occurred_at": wire.instant(at_us), "seq": len(events),
-        }  # fmt: skip
-        known = {field: value for field, value in fields.items() if value is not None}
-        events.append(envelope | known)
-
     start_us, end_us = run["started_us"], run["finished_us"]
     thread = {"external_id": run["external_id"]} if run["external_id"] else {}
-    tell(
-        "conversation", "conversation", start_us, customer_id=run["user_id"], name=run["title"], source="chat",
-        environment=environment, is_used=True, metadata=thread | {"chat_conversation_id": run["conversation_id"]},
-    )  # fmt: skip
-    if not run["regenerates"]:  # the question is known: it was asked once
-        tell("user", "message", start_us, sender="end_user", content=run["message"], metadata={"run_id": run["run_id"]})
-    for number, call in enumerate(run["tool_calls"]):
-        tell(f"tool:{number}", "action", call["started_us"], metadata=about, **_action(call))
-    if run["response"]:
-        partial = {"partial": True} if run["status"] != "completed" else {}
-        again = {"regenerated": True} if run["regenerates"] else {}
-        tell("agent", "message", end_us, sender="agent", content=run["response"], metadata=about | partial | again)
-    if run["error"]:
-        tell(
-            "error", "action", end_us, action_name="chat_error", duration_ms=(end_us - start_us) // 1000,
-            error_msg=run["error"]["detail"], metadata=about | {"code": run["error"]["code"]},
-        )  # fmt: skip
-    sent, received = run["usage"]["input_tokens"], run["usage"]["output_tokens"]
-    if sent or received:
-        tell(
-            "usage", "token_usage", end_us, prompt_tokens=sent or 0, completion_tokens=received or 0,
-            total_tokens=(sent or 0) + (received or 0), model=run["model"],
-        )  # fmt: skip
-    return events
+
+    def at(part: str, us: int) -> Any:
+        return {"event_id": f"run:{run['run_id']}:{part}", "occurred_at": wire.instant(us)}
+
+    with tracker.conversation(
+        f"chat-{run['uid']}", customer_id=run["user_id"], name=run["title"], source="chat",
+        environment="production", metadata=thread | {"chat_conversation_id": run["conversation_id"]},
+        **at("conversation", start_us),
+    ):  # fmt: skip
+        if not run["regenerates"]:  # the question is known: it was asked once
+            tracker.track_human_message(run["message"], metadata={"run_id": run["run_id"]}, **at("user", start_us))
+        for number, call in enumerate(run["tool_calls"]):
+            tracker.track_action(**_action(call), metadata=about, **at(f"tool:{number}", call["started_us"]))
+        if run["response"].strip():
+            partial = {"partial": True} if run["status"] != "completed" else {}
+            again = {"regenerated": True} if run["regenerates"] else {}
+            tracker.track_agent_message(run["response"], metadata=about | partial | again, **at("agent", end_us))
+        if run["error"]:
+            tracker.track_action(
+                "chat_error", duration_ms=(end_us - start_us) // 1000, error_msg=run["error"]["detail"],
+                metadata=about | {"code": run["error"]["code"]}, **at("error", end_us),
+            )  # fmt: skip
+        sent, received = run["usage"]["input_tokens"] or 0, run["usage"]["output_tokens"] or 0
+        if sent or received:
+            tracker.track_token_usage(sent, received, sent + received, model=run["model"], **at("usage", end_us))
 
 
 def _action(call: dict[str, Any]) -> dict[str, Any]:
