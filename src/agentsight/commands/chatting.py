@@ -71,12 +71,19 @@ def beside(
     create_app = _room()
     from agentsight.chat.app import attach
 
+    told = prepare(settings, storage, listener, agent)
+    attach(app, create_app(told))
+    return told
+
+
+def prepare(settings: Settings, storage: Storage, listener: Listener, agent: str | None = None) -> ChatSettings:
+    """What the chat beside this server is told; its secret and its key are made when there are none."""
+    _room()
     told = _settings(settings.data)
     _loopback_only(told, listener.host)
     if told.tracking_key is None:
         endpoint = f"http://127.0.0.1:{listener.port}"
         told = replace(told, tracking_key=_own_key(settings.data, storage, agent or AGENT), tracking_endpoint=endpoint)
-    attach(app, create_app(told))
     return told
 
 

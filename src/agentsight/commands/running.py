@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterable
 from types import FrameType
 
@@ -17,6 +20,7 @@ from agentsight.server.protocol import PatientProtocol
 
 from .common import Refusal
 
+READY = "AgentSight ready on "
 KEEP_ALIVE_S = 75  # longer than any client's sending interval, so that a pooled connection is not cut under a request
 DRAIN_S = 8
 BACKLOG = 2_048
@@ -28,17 +32,24 @@ SWITCH_S = (
 class Listener:
     """A socket somebody can already connect to; port 0 became a real one. Raises Refusal when it cannot be had."""
 
-    def __init__(self, host: str, port: int):
+    def __init__(self, host: str, port: int, fd: int | None = None):
+        """`fd` is a listening socket that somebody handed over, such as systemd; then `host` and `port` do not count."""
         try:
+            if fd is not None:
+                self.socket = socket.socket(fileno=fd)
+                self._settle()
+                return
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             self.socket = socket.socket(found[0], socket.SOCK_STREAM)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.socket.bind(found[4])
             self.socket.listen(BACKLOG)
         except OSError as wrong:
-            raise Refusal(
-                f"cannot listen on {host}:{port}: {wrong.strerror}; choose another --host or --port"
-            ) from None
+            where = f"{host}:{port}" if fd is None else f"--fd {fd}"
+            raise Refusal(f"cannot listen on {where}: {wrong.strerror}; choose another --host or --port") from None
+        self._settle()
+
+    def _settle(self) -> None:
         self.socket.setblocking(False)
         self.host, self.port = self.socket.getsockname()[:2]
 
@@ -47,8 +58,18 @@ class Listener:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
-def run(app: ASGIApp, listener: Listener, lines: Iterable[str] = (), state: State | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C; `lines` follow the one that says it is ready, `state` is told of the end."""
+def run(
+    app: ASGIApp,
+    listener: Listener,
+    lines: Iterable[str] = (),
+    state: State | None = None,
+    *,
+    is_worker: bool = False,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; `lines` follow the one that says it is ready, `state` is told of the end.
+
+    A worker also ends when its standard input does: then whoever started it is gone.
+    """
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
@@ -66,7 +87,16 @@ def run(app: ASGIApp, listener: Listener, lines: Iterable[str] = (), state: Stat
     sys.setswitchinterval(SWITCH_S)
     gc.freeze()  # what was loaded so far stays for good; what a batch makes dies young without being looked through often
     gc.set_threshold(50_000, 20, 100)
-    _Server(config, [f"AgentSight ready on {listener.url}", *lines], state).run(sockets=[listener.socket])
+    server = _Server(config, [f"{READY}{listener.url}", *lines], state)
+    if is_worker:
+        threading.Thread(target=_end_with, args=(sys.stdin.fileno(), server), daemon=True).start()
+    server.run(sockets=[listener.socket])
+
+
+def _end_with(fd: int, server: _Server) -> None:
+    while os.read(fd, 4096):
+        pass
+    server.handle_exit(signal.SIGTERM, None)
 
 
 class _Server(uvicorn.Server):

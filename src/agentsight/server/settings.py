@@ -47,11 +47,15 @@ class Settings:
         return self.files_url or str(self.data / "files")
 
     def secret(self) -> str:
-        """What this installation signs links with; made at first use, readable by its owner alone.
+        """What this installation signs links with: AGENTSIGHT_SECRET, else made at first use, readable by its owner alone.
 
         Raises:
-            ConfigError: the data folder cannot be written.
+            ConfigError: it is too short, or the data folder cannot be written.
         """
+        if given := os.environ.get("AGENTSIGHT_SECRET"):
+            if len(given) < 32:
+                raise ConfigError("AGENTSIGHT_SECRET must have 32 characters or more")
+            return given
         kept, made = self.data / "secret", self.data / f".secret.{secrets.token_hex(8)}"
         try:
             self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
