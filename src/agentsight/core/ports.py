@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol, TypeVar
 
 from .measures import Deltas
@@ -332,6 +333,12 @@ class Storage(Protocol):
         Raises:
             ServerFailed: too much is waiting already; carries `retry_after_s`.
         """
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard`, in any thread, soon after something was stored; by other processes too where the engine can tell."""
+
+    def alone(self, job: str) -> AbstractContextManager[bool]:
+        """True in the block for one process of all that use this database; False when another does this job now."""
 
     def facts(self) -> Mapping[str, str]:
         """What engine this is, for `doctor` and /readyz."""

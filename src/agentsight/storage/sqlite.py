@@ -10,6 +10,7 @@ import importlib
 import os
 import queue
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -28,6 +29,9 @@ from agentsight.errors import AgentSightError, ConfigError, ServerFailed
 
 from .sql.rows import Driver
 from .sql.store import SqlStore
+
+if sys.platform != "win32":
+    import fcntl
 
 T = TypeVar("T")
 
@@ -167,6 +171,7 @@ class SqliteStorage:
         self._writer: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closed = False
+        self._heard: list[Callable[[], None]] = []
 
     # -- connections -------------------------------------------------------------------------------------------------
     def _connect(self) -> Any:
@@ -332,6 +337,8 @@ class SqliteStorage:
                 done.set_exception(error)
             else:
                 done.set_result(result)
+        for heard in self._heard:
+            heard()
 
     @staticmethod
     def _discard(connection: Connection | None) -> None:
@@ -348,6 +355,24 @@ class SqliteStorage:
             if _is_engine_trouble(failure):
                 raise _explained(failure) from failure
             raise
+
+    # -- what goes on ------------------------------------------------------------------------------------------------
+    def listen(self, heard: Callable[[], None]) -> None:
+        self._heard.append(heard)
+
+    @contextlib.contextmanager
+    def alone(self, job: str) -> Iterator[bool]:
+        """The system lets go of the lock when a process dies, however it dies."""
+        if self._path is None or sys.platform == "win32":
+            yield True
+            return
+        with self._path.with_name(f"{self._path.name}.{job}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
 
     # -- the rest ----------------------------------------------------------------------------------------------------
     def facts(self) -> Mapping[str, str]:
