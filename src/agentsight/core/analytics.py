@@ -483,7 +483,8 @@ class _Source:
             name: _normal(name, getattr(asked.where, name)) for name in m.DIMENSIONS if name in told
         }
         aligned = all(us % m.BUCKET_US == 0 for _, *bounds in spans for us in bounds)
-        self.rolled_up = aligned and told <= _ROLLED_UP
+        self._knows_kept = told <= _ROLLED_UP
+        self.rolled_up = aligned and self._knows_kept
 
     # Both give (counted, users): users are (place or None for the total, facet value, different customers).
     def from_rollups(
@@ -542,10 +543,36 @@ class _Source:
                 else:
                     slot = (place, value, measure, key)
                     counted[slot] = counted.get(slot, 0) + amount
+        if self._knows_kept and self._spans:
+            self._add_kept(measures, dimension, split, counted, present if users else None)
         return (
             [(*slot, amount) for slot, amount in counted.items()],
             [(place, value, len(customers)) for (place, value), customers in present.items()],
         )
+
+    def _add_kept(
+        self,
+        measures: list[int],
+        dimension: str | None,
+        split: bool,
+        counted: dict[tuple[int, str, int, str], int],
+        present: dict[tuple[int | None, str], set[str]] | None,
+    ) -> None:
+        """What erased conversations had added; known by quarters of an hour, each counts where it begins."""
+        spans = [(place, -(-first // m.BUCKET_US), -(-until // m.BUCKET_US)) for place, first, until in self._spans]
+        told = (self._scope, self._production, self._facets, dimension, spans)
+        if measures:
+            scope, production, facets, by, spans = told
+            for place, value, measure, key, amount in self._store.rollups.sums(
+                scope, production, measures, facets, by, spans, kept=True
+            ):
+                slot = (place, value, measure, key)
+                counted[slot] = counted.get(slot, 0) + amount
+        if present is not None:
+            for place, value, customer in self._store.rollups.kept_users(*told):
+                present.setdefault((None, ""), set()).add(f"\x00{customer}")
+                if split:
+                    present.setdefault((place, value), set()).add(f"\x00{customer}")
 
     def _contributions(self) -> Iterator[tuple[Conversation, Iterable[m.Contribution]]]:
         if not self._spans:

@@ -264,6 +264,9 @@ def store(store: Store, agent: Agent, imported: Sequence[Imported], now_us: int,
         for source, drafts in by_source.items():
             verdicts = ingest.accept(store, agent, drafts, now_us, source=source) if drafts else []
             for draft, verdict in zip(drafts, verdicts, strict=True):
+                if verdict.discarded:
+                    tally.reject(one.conversation_id, "was erased here and is not taken back")
+                    continue
                 stored = stored or verdict.verdict == "accepted"
                 _count(tally, one.conversation_id, draft, verdict.verdict)
         tally.conversations += stored and not known

@@ -8,7 +8,7 @@ from typing import Any
 from agentsight.errors import InvalidEvent
 from agentsight.wire import Draft
 
-from . import device, geo, metrics
+from . import device, geo, metrics, tombstones
 from .measures import Deltas
 from .model import Agent, Attachment, Conversation, Event, Feedback, Verdict
 from .ports import Store
@@ -22,7 +22,8 @@ def accept(
 ) -> list[Verdict]:
     """One verdict per draft, in order; call it inside a write transaction.
 
-    A draft that is an InvalidEvent broke the contract at the door and is reported as rejected. `source` is where
+    A draft that is an InvalidEvent broke the contract at the door and is reported as rejected; one that belongs to what
+    was erased is accepted and discarded. `source` is where
     feedback comes from: `customer` (an API key) or `platform` (a signed-in person).
     """
     sound = [(index, draft) for index, draft in enumerate(drafts) if isinstance(draft, Draft)]
@@ -39,6 +40,12 @@ def accept(
         else:
             first_index[draft.event_id] = index
             fresh.append((index, draft))
+    gone = tombstones.erased(store, agent, [draft for _, draft in fresh], now_us) if fresh else frozenset()
+    if gone:
+        for index, draft in fresh:
+            if draft.conversation_id in gone:
+                verdicts[index] = Verdict(index, draft.event_id, "accepted", discarded=True)
+        fresh = [(index, draft) for index, draft in fresh if draft.conversation_id not in gone]
     if fresh:
         for index, draft, row, conversation in _store(store, agent, fresh, now_us, source):
             verdicts[index] = Verdict(index, draft.event_id, "accepted", row, conversation)
@@ -221,6 +228,9 @@ def _grown(
     counts = {"message_count": 0, "action_count": 0, "error_count": 0}
     first_us = min(head.started_us, *(feedback.created_us for feedback in feedbacks), _LAST)
     last_us = head.ended_us or 0
+    if head.stripped_us is not None:  # what comes late brings content that has to go again
+        told = (*(e.occurred_us for e in events), *(feedback.created_us for feedback in feedbacks))
+        change["stripped_us"] = min(head.stripped_us, *told, _LAST)
     open_since, last = head.open_since_us, (head.last_message_us or -1, head.last_message_seq)
     late = False
     for event in events:
@@ -290,6 +300,8 @@ def _filled(head: Conversation, event: Event) -> Conversation:
 def placed(head: Conversation) -> Conversation:
     """`head` with what follows from what was said of it: the country of the address, the kind of device."""
     country, kind = geo.country(head.customer_ip_address), device.kind(head.device, head.metadata)
+    if head.stripped_us is not None:  # what it followed from was removed; what it told stays
+        country, kind = country or head.country, kind or head.device_kind
     return head if (country, kind) == (head.country, head.device_kind) else head.but(country=country, device_kind=kind)
 
 

@@ -129,6 +129,7 @@ class Conversation:
     last_message_us: int | None = None
     last_message_seq: int = 0
     described_us: int | None = None  # latest `conversation` event folded in; None: none yet
+    stripped_us: int | None = None  # content before this time was removed by retention; None: none was
     metadata: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
@@ -204,6 +205,7 @@ class Verdict:
     conversation: int | None = None
     field: str | None = None
     reason: str | None = None
+    discarded: bool = False  # accepted and let go of at once: it belongs to what was erased
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,25 @@ class Transcript:
     attachments: tuple[Attachment, ...]
     feedbacks: tuple[Feedback, ...]
     buttons: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Removed:
+    """What was taken out for good. `files` are the hashes of the attachments that went with it."""
+
+    conversations: int = 0
+    messages: int = 0
+    other_events: int = 0
+    feedback: int = 0
+    attachments: int = 0
+    files: set[str] = field(default_factory=set)
+    buttons: set[tuple[str, str, str]] = field(default_factory=set)  # (button_event, label, value) of the clicks
+
+    def add(self, other: Removed) -> None:
+        for name in ("conversations", "messages", "other_events", "feedback", "attachments"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.files |= other.files
+        self.buttons |= other.buttons
 
 
 @dataclass(frozen=True, slots=True)

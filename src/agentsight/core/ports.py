@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from .measures import Deltas
 from .model import (
@@ -18,6 +18,7 @@ from .model import (
     Feedback,
     Filter,
     Organization,
+    Removed,
     Report,
     Scope,
     Share,
@@ -189,8 +190,10 @@ class Rollups(Protocol):
         facets: Mapping[str, str],
         by: str | None,
         spans: Sequence[tuple[int, int, int]],
+        *,
+        kept: bool = False,
     ) -> Iterable[tuple[int, str, int, str, int]]:
-        """(place, value of the dimension or "", measure, key, value), summed."""
+        """(place, value of the dimension or "", measure, key, value), summed; `kept`: of erased conversations alone."""
 
     def users(
         self,
@@ -202,6 +205,16 @@ class Rollups(Protocol):
         slices: Sequence[int],
     ) -> Iterable[tuple[int, str, int]]:
         """(place, value of the dimension or "", different customers), of these sixteenths of the customers."""
+
+    def kept_users(
+        self,
+        scope: Scope,
+        production: bool,
+        facets: Mapping[str, str],
+        by: str | None,
+        spans: Sequence[tuple[int, int, int]],
+    ) -> Iterable[tuple[int, str, int]]:
+        """(place, value of the dimension or "", customer) of erased customers, each once."""
 
     def facts(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Event]]:
         """Whole timelines in order, with what the numbers need of each event: no content, no metadata."""
@@ -290,6 +303,45 @@ class Audit(Protocol):
         """Newest first, below that number. `where`: action (or the beginning of one), actor, from_us, to_us."""
 
 
+class Keeping(Protocol):
+    """Letting go of data: what is found, taken out for good, and remembered of it."""
+
+    def of_customer(self, agent_id: int, customer_id: str, limit: int) -> list[Conversation]:
+        """Conversations of a customer, deleted ones too: by their head, or by what their own events say."""
+
+    def remove(self, agent_id: int, conversations: Sequence[int], *, traceless: bool) -> Removed:
+        """Take whole conversations out, with their entries in the search index; `traceless`: also from its pages."""
+
+    def unused(self, hashes: Collection[str]) -> set[str]:
+        """Those of these files no attachment and no brand names any more."""
+
+    def orphaned_buttons(self, agent_id: int, choices: Collection[tuple[str, str, str]]) -> int:
+        """Forget those offered buttons (button_event, label, value) that no click tells of any more; how many went."""
+
+    def quoting(self, organization_id: int, texts: Collection[str]) -> tuple[list[int], list[int]]:
+        """Reports and shares whose address asks for one of these texts, or whose name or body holds one."""
+
+    def remove_report(self, organization_id: int, id: int) -> None: ...
+
+    def remove_share(self, organization_id: int, id: int) -> None: ...
+
+    def shares_of(self, organization_id: int, conversations: Collection[int]) -> list[int]:
+        """Shares that show one of these conversations."""
+
+    def keep_sums(self, agent_id: int, deltas: Deltas) -> None:
+        """Add to what erased conversations had contributed; the sums themselves are not touched."""
+
+    def rename_presence(self, agent_id: int, customer: int, to: int) -> None:
+        """Let what a customer was counted as be counted as somebody else, in sums and in what is kept."""
+
+    def has_tombstones(self, agent_id: int) -> bool: ...
+
+    def add_tombstones(self, agent_id: int, digests: Sequence[str], now_us: int) -> None: ...
+
+    def tombstones(self, agent_id: int, digests: Sequence[str]) -> dict[str, int]:
+        """Those of these that are laid, and when."""
+
+
 class Store(Protocol):
     """One transaction: all of it happens, or nothing."""
 
@@ -320,6 +372,9 @@ class Store(Protocol):
     @property
     def audit(self) -> Audit: ...
 
+    @property
+    def keeping(self) -> Keeping: ...
+
 
 class Storage(Protocol):
     """A database somebody opened."""
@@ -345,6 +400,9 @@ class Storage(Protocol):
 
     def check(self) -> list[str]:
         """What is wrong with the stored data; empty: it is sound."""
+
+    def scrub(self) -> Mapping[str, Any]:
+        """Let nothing of what was deleted remain in the database's files; says what was done. Writers wait meanwhile."""
 
     def close(self) -> None: ...
 

@@ -135,6 +135,8 @@ def _batch_answer(verdicts: list[Verdict]) -> dict[str, Any]:
         result: dict[str, Any] = {"index": verdict.index, "id": verdict.event_id, "verdict": verdict.verdict}
         if verdict.verdict == "rejected":
             result |= {"field": verdict.field, "reason": verdict.reason}
+        if verdict.discarded:
+            result["discarded"] = True
         results.append(result)
     return {**tally, "results": results}
 
@@ -163,12 +165,15 @@ async def post_conversation(request: Request) -> Response:
     conversation_id = wire.read_conversation_id(body.get("conversation_id"))
     draft = translate.draft("conversation", conversation_id, body, body, now_us)
 
-    def change(store: Store) -> tuple[Conversation, bool]:
+    def change(store: Store) -> tuple[Conversation | None, bool]:
         existed = conversation_id in store.conversations.live(agent.id, [conversation_id])
-        _accept_one(store, agent, draft, now_us)
+        if _accept_one(store, agent, draft, now_us).discarded:
+            return None, False
         return conversations.lookup(store, agent, conversation_id), not existed
 
     head, created = await http.write(request, change)
+    if head is None:  # it was erased: an old client must hear that all is well, or it sends it again and again
+        return Json({"id": None, "conversation_id": conversation_id, "created": False, "discarded": True}, 200)
     answer = render.lean(head) | {"created": created}
     warning = translate.unknown_environment(body)
     return Json(answer | ({"warnings": [warning]} if warning else {}), 201 if created else 200)
@@ -189,7 +194,7 @@ async def post_message(request: Request) -> Response:
         "timestamp": _timestamp(body),
         "metadata": fields.get("metadata", {}),
     }
-    return Json(answer, _status(first))
+    return Json(answer | _discarded(first), _status(first))
 
 
 @router.post(
@@ -213,7 +218,7 @@ async def post_action(request: Request) -> Response:
         "timestamp": _timestamp(body),
         "metadata": fields.get("metadata", {}),
     }
-    return Json(answer, _status(verdict))
+    return Json(answer | _discarded(verdict), _status(verdict))
 
 
 @router.post("/api/buttons/", summary="Store one click on a button", openapi_extra=described.body("button"))
@@ -223,7 +228,7 @@ async def post_button(request: Request) -> Response:
     fields = wire.check("button", body)
     (verdict,) = await _place_all(request, agent, body, "button", [fields])
     answer = {"id": verdict.row, "message": verdict.row, "conversation": verdict.conversation, **fields}
-    return Json(answer | {"timestamp": _timestamp(body)}, _status(verdict))
+    return Json(answer | {"timestamp": _timestamp(body)} | _discarded(verdict), _status(verdict))
 
 
 async def _place_all(
@@ -253,7 +258,12 @@ def _timestamp(body: Mapping[str, Any]) -> str:
 
 
 def _status(verdict: Verdict) -> int:
-    return 200 if verdict.verdict == "duplicate" else 201
+    return 200 if verdict.verdict == "duplicate" or verdict.discarded else 201
+
+
+def _discarded(verdict: Verdict) -> dict[str, Any]:
+    """Says of an event of something erased that it was let go of at once."""
+    return {"discarded": True} if verdict.discarded else {}
 
 
 # -- attachments -----------------------------------------------------------------------------------------------------
@@ -390,4 +400,4 @@ async def _store_files(request: Request, agent: Agent, body: dict[str, Any], row
     listed = [render.attachment(file, request.app.state.signer, base) for file in files]
     message = at.message if at.message is not None else verdict.row
     answer = {"message_id": message, "id": message, "conversation": verdict.conversation, "attachments": listed}
-    return Json(answer, _status(verdict))
+    return Json(answer | _discarded(verdict), _status(verdict))

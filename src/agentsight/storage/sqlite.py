@@ -12,6 +12,7 @@ import queue
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -40,6 +41,7 @@ WAITING = 2_000  # changes that may wait for the writer; beyond that the caller 
 TOGETHER = 64  # changes in one commit at most, so that the first of them need not wait for the last for long
 INDEXED_TOGETHER = 5_000  # events the search index takes at once; so many more a search may have to look through
 IDLE_S = 0.05  # nothing to store for so long: time for the search index
+SCRUB_BUSY_MS = 60_000  # how long writing the file anew waits for others
 BUSY_MS = 5_000  # how long a lock of another process (an import, a backup) is waited for
 READERS = 8
 _FULL = ("database or disk is full", "disk i/o error")
@@ -109,6 +111,25 @@ class SqliteDialect:
         found.update(row[0] for row in driver.rows(unindexed, (indexed(driver), *agent_ids, needle)))
         return sorted(found)
 
+    def unindex(self, driver: Driver, conversations: Sequence[int], *, traceless: bool) -> None:
+        """The index must be told exactly what it was fed."""
+        if traceless:
+            driver.run("INSERT INTO message_text (message_text, rank) VALUES ('secure-delete', 1)")
+        for content, kind in _FED:
+            driver.run(
+                f"INSERT INTO message_text (message_text, rowid, content) SELECT 'delete', id, {content} FROM event "
+                f"WHERE {self.in_list('conversation', len(conversations))} AND id <= ? AND kind = 'message' "
+                f"AND octet_length(content) {kind} length(content)",
+                (*conversations, indexed(driver)),
+            )
+        if traceless:
+            driver.run("INSERT INTO message_text (message_text, rank) VALUES ('secure-delete', 0)")
+
+
+_FED = (("content", "="), ("folded(content)", "<>"))
+"""What the search index gets of a message. ASCII goes in as it stands, for the index folds A to Z by itself; the rest is
+folded by us, as searches are."""
+
 
 def indexed(driver: Driver) -> int:
     """Up to which row id the search index knows the messages; what came after is looked through."""
@@ -122,13 +143,10 @@ def unindexed(driver: Driver) -> int:
 
 
 def index_more(driver: Driver, most: int) -> None:
-    """Let the search index catch up by some row ids.
-
-    ASCII goes in as it stands, for the index folds A to Z by itself; the rest is folded by us, as searches are.
-    """
+    """Let the search index catch up by some row ids."""
     first = indexed(driver)
     last = first + min(most, unindexed(driver))
-    for content, kind in (("content", "="), ("folded(content)", "<>")):
+    for content, kind in _FED:
         driver.run(
             f"INSERT INTO message_text (rowid, content) SELECT id, {content} FROM event WHERE id > ? AND id <= ? "
             f"AND kind = 'message' AND octet_length(content) {kind} length(content)",
@@ -170,6 +188,7 @@ class SqliteStorage:
         self._waiting: queue.Queue[tuple[Callable[[Store], Any], Future[Any]] | None] = queue.Queue(WAITING)
         self._writer: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._at_work = threading.Lock()  # of the writer, between its commits free for what stops all writing
         self._closed = False
         self._heard: list[Callable[[], None]] = []
 
@@ -190,6 +209,7 @@ class SqliteStorage:
             "synchronous = FULL",
             "foreign_keys = ON",
             "temp_store = MEMORY",
+            "secure_delete = FAST",
             "cache_size = -65536",
             "mmap_size = 268435456",
             "wal_autocheckpoint = 8000",
@@ -260,9 +280,10 @@ class SqliteStorage:
             last = bool(changes) and changes[-1] is None
             try:
                 connection = connection or self.engine.connect()
-                if changes:
-                    self._commit_together(connection, [change for change in changes if change is not None])
-                behind = self._index(connection, now=not changes or last)
+                with self._at_work:
+                    if changes:
+                        self._commit_together(connection, [change for change in changes if change is not None])
+                    behind = self._index(connection, now=not changes or last)
             except BaseException as failure:  # the edge of a thread: whoever waits must hear of it
                 connection = self._discard(connection)
                 behind = False
@@ -384,6 +405,24 @@ class SqliteStorage:
             said = [row[0] for row in connection.exec_driver_sql("PRAGMA quick_check(20)")]
         return [] if said == ["ok"] else said
 
+    def scrub(self) -> Mapping[str, Any]:
+        """Write the file anew without what was deleted, and empty the log of changes.
+
+        Deleting zeroes rows, but pages that were split keep copies of what moved: only a file written anew has none.
+        """
+        if self._path is None:
+            return {"rewritten": False, "log_emptied": True}
+        with self._told("scrub"), self._at_work:
+            connection = self._connect()
+            try:
+                for pragma in ("temp_store = FILE", "secure_delete = ON", f"busy_timeout = {SCRUB_BUSY_MS}"):
+                    connection.execute(f"PRAGMA {pragma}").fetchall()
+                connection.execute("VACUUM")
+                emptied = _emptied(connection)
+            finally:
+                connection.close()
+        return {"rewritten": True, "log_emptied": emptied}
+
     def close(self) -> None:
         with self._starting:
             self._closed = True
@@ -394,6 +433,16 @@ class SqliteStorage:
         self.engine.dispose()
         if self._keeper is not None:
             self._keeper.close()
+
+
+def _emptied(connection: Any) -> bool:
+    """The log of changes, brought into the file and cut to nothing; readers may hold it for a moment."""
+    until = time.monotonic() + SCRUB_BUSY_MS / 1000
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _is_engine_trouble(failure: BaseException) -> bool:

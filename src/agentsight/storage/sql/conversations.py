@@ -34,6 +34,7 @@ _GROWING = (
     "open_since_us",
     "last_message_us",
     "last_message_seq",
+    "stripped_us",
 )
 _growth_of = attrgetter(*_GROWING, "id", "agent_id")
 _BOOLEANS = tuple(_NAMES.index(name) for name in ("is_used", "is_opened", "is_marked", "is_escalated"))

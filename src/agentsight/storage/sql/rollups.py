@@ -16,7 +16,9 @@ from .rows import Driver, load
 
 _FACTS = "conversation, id, kind, occurred_us, seq, sender, name, duration_ms, error, detail"
 _DETAILED = ("token_usage", "attachment")
+_OWN = {"rollup": "rollup", "presence": "presence"}
 _AGAIN = {"rollup": "rollup_again", "presence": "presence_again"}
+KEPT = {"rollup": "kept_rollup", "presence": "kept_presence"}  # what erased conversations had added
 _KEYS = {
     "rollup": ("agent_id", "production", "plane", "measure", "bucket", "facet", "key"),
     "presence": ("agent_id", "production", "slice", "bucket", "customer", "facet"),
@@ -26,9 +28,8 @@ _TOLD = 20  # differences told of one table
 
 
 class SqlRollups:
-    def __init__(self, driver: Driver):
-        self._driver = driver
-        self._names = {name: name for name in _KEYS}
+    def __init__(self, driver: Driver, names: Mapping[str, str] = _OWN):
+        self._driver, self._names = driver, names
         self.pending: dict[int, Deltas] = {}
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -37,7 +38,7 @@ class SqlRollups:
 
         While everything is computed again it is written at once: there is no end to what would be kept.
         """
-        if self._names["rollup"] != "rollup":
+        if self._names is not _OWN:
             self._write(agent_id, deltas)
             return
         known = self.pending.setdefault(agent_id, deltas)
@@ -90,6 +91,8 @@ class SqlRollups:
         facets: Mapping[str, str],
         by: str | None,
         spans: Sequence[tuple[int, int, int]],
+        *,
+        kept: bool = False,
     ) -> Iterable[tuple[int, str, int, str, int]]:
         self.settle()
         plane = _plane({*facets, *([by] if by else [])})
@@ -97,7 +100,7 @@ class SqlRollups:
         facet = "r.agent_id, r.facet" if by else "0, 0"
         sql = (
             f"{_spans(spans)} SELECT span.place, r.measure, r.key, SUM(r.value) AS total, {facet} "
-            f"FROM span CROSS JOIN rollup r WHERE {where} AND r.plane = {plane} "
+            f"FROM span CROSS JOIN {(KEPT if kept else _OWN)['rollup']} r WHERE {where} AND r.plane = {plane} "
             f"AND r.measure IN ({', '.join(map(str, measures))}) "
             f"AND r.bucket >= span.first AND r.bucket < span.until GROUP BY 1, 2, 3{', 5, 6' if by else ''}"
         )
@@ -125,6 +128,24 @@ class SqlRollups:
             "AND r.bucket >= span.first AND r.bucket < span.until AND r.messages > 0 GROUP BY 1, 2"
         )
         return [(place, value, count) for place, value, count in self._driver.rows(sql, parameters)]
+
+    def kept_users(
+        self,
+        scope: Scope,
+        production: bool,
+        facets: Mapping[str, str],
+        by: str | None,
+        spans: Sequence[tuple[int, int, int]],
+    ) -> Iterable[tuple[int, str, int]]:
+        where, parameters = self._where(scope, production, ALL_PLANE, facets)
+        split = f"f.{by}" if by else "''"
+        joined = f"JOIN facet f ON f.agent_id = r.agent_id AND f.plane = {ALL_PLANE} AND f.id = r.facet" if by else ""
+        sql = (
+            f"{_spans(spans)} SELECT DISTINCT span.place, {split}, r.customer "
+            f"FROM span CROSS JOIN {KEPT['presence']} r {joined} WHERE {where} "
+            "AND r.bucket >= span.first AND r.bucket < span.until AND r.messages > 0"
+        )
+        return [(place, value, customer) for place, value, customer in self._driver.rows(sql, parameters)]
 
     def _spelled(self, scope: Scope, plane: int, by: str) -> dict[tuple[int, int], str]:
         """(agent, facet number) -> its value of the dimension."""
@@ -174,11 +195,15 @@ class SqlRollups:
                 f"CREATE TEMPORARY TABLE {again} "
                 f"({columns}, {_VALUES[name]} BIGINT NOT NULL, PRIMARY KEY ({', '.join(_KEYS[name])}))"
             )
-        self._names = dict(_AGAIN)
+        self._names = _AGAIN
+        for name, kept in KEPT.items():  # the events of what was erased are gone, what they added is not
+            columns = ", ".join((*_KEYS[name], _VALUES[name]))
+            own = f"WHERE agent_id = {self._driver.dialect.mark()}"
+            self._driver.run(f"INSERT INTO {_AGAIN[name]} ({columns}) SELECT {columns} FROM {kept} {own}", (agent_id,))
 
     def finish_again(self, agent_id: int) -> list[str]:
         self.settle()
-        self._names = {name: name for name in _KEYS}
+        self._names = _OWN
         told: list[str] = []
         for name, again in _AGAIN.items():
             told += self._differences(agent_id, name, again)

@@ -39,6 +39,13 @@ class Dialect(Protocol):
         """
 
 
+    def unindex(self, driver: Driver, conversations: Sequence[int], *, traceless: bool) -> None:
+        """Take the messages of conversations out of the search index, before they change or go.
+
+        `traceless` costs more and leaves nothing of them in the index's pages.
+        """
+
+
 _TOGETHER = 100  # rows of one statement
 
 
@@ -110,5 +117,18 @@ class Driver:
             self.run(self._compiled[key], [value for row in some for value in row])
 
     def next_id(self, table: Table) -> int:
-        """The first unused id; the transaction holds the write lock, so `id + n` are ours too."""
-        return int(self.rows(f"SELECT coalesce(max(id), 0) + 1 FROM {table.name}", ())[0][0])
+        """The first id never used; the transaction holds the write lock, so `id + n` are ours too."""
+        sql = (
+            f"SELECT coalesce(max(id), 0) + 1 FROM {table.name} "
+            f"UNION ALL SELECT value FROM marker WHERE name = {self.dialect.mark()}"
+        )
+        return max(int(row[0]) for row in self.rows(sql, (f"next:{table.name}",)))
+
+    def retire(self, table: Table, highest: int) -> None:
+        """Ids up to `highest` are gone for good: links somebody kept must never open what comes later."""
+        mark = self.dialect.mark()
+        self.run(
+            f"INSERT INTO marker (name, value) VALUES ({mark}, {mark}) ON CONFLICT (name) DO UPDATE SET value = "
+            "CASE WHEN excluded.value > marker.value THEN excluded.value ELSE marker.value END",
+            (f"next:{table.name}", highest + 1),
+        )

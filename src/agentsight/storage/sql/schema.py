@@ -193,6 +193,7 @@ conversation = Table(
     Column("last_message_us", BigInteger),
     Column("last_message_seq", BigInteger, nullable=False),
     Column("described_us", BigInteger),
+    Column("stripped_us", BigInteger),
     Column("metadata", Text, nullable=False),
     Column("overrides", Text, nullable=False),
 )
@@ -323,6 +324,27 @@ presence = Table(
     Column("customer", BigInteger, primary_key=True, autoincrement=False),
     Column("facet", BigInteger, primary_key=True, autoincrement=False),
     Column("messages", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# -- letting go: what stays of conversations that went ----------------------------------------------------------------
+
+
+def _like(name: str, table: Table) -> Table:
+    """Another table with the same columns."""
+    columns = [column._copy() for column in table.columns]
+    return Table(name, metadata, *columns, sqlite_with_rowid=False)
+
+
+kept_rollup = _like("kept_rollup", rollup)  # what erased conversations had added to the sums
+kept_presence = _like("kept_presence", presence)
+
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("agent_id", Id, primary_key=True, autoincrement=False),
+    Column("digest", Text, primary_key=True),  # keyed: it tells who comes back to the one who asks, and nobody else
+    Column("erased_us", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

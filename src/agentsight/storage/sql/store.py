@@ -7,6 +7,7 @@ from functools import cached_property
 from .audit import SqlAudit
 from .conversations import SqlConversations
 from .history import SqlHistory
+from .keeping import SqlKeeping
 from .reports import SqlReports
 from .rollups import SqlRollups
 from .rows import Driver
@@ -55,6 +56,10 @@ class SqlStore:
     @cached_property
     def audit(self) -> SqlAudit:
         return SqlAudit(self._driver)
+
+    @cached_property
+    def keeping(self) -> SqlKeeping:
+        return SqlKeeping(self._driver)
 
     def hand_over(self, to: SqlStore) -> None:
         """Leave what is still to be written to the store that ends the transaction."""
