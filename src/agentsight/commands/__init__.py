@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import chatting, data, keys, maintenance, serving, users
+from . import chatting, data, keeping, keys, maintenance, serving, users
 
 app = typer.Typer(
     name="agentsight",
@@ -19,4 +19,5 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 app.add_typer(chatting.app, name="chat")
 data.register(app)
+keeping.register(app)
 maintenance.register(app)

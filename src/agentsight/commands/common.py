@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from agentsight.core import geo, tenancy
+from agentsight.core import geo, tenancy, tombstones
 from agentsight.core.model import Agent, Organization
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import AgentSightError, NotFound
@@ -56,6 +56,7 @@ def opened(data: Path | None, database: str | None) -> Iterator[tuple[Settings, 
     try:
         if current(storage) != latest():
             migrate(storage)
+        tombstones.use(settings.secret())
         yield settings, storage
     finally:
         storage.close()

@@ -592,12 +592,13 @@ def rebuild(store: Store, scope: Scope) -> list[str]:
         while more:
             heads, more = store.conversations.page(own, Filter(), limit=_AT_ONCE, before=before)
             before = (heads[-1].started_us, heads[-1].id) if heads else None
-            store.rollups.apply(agent_id, _together(store, agent_id, heads))
+            store.rollups.apply(agent_id, together(store, agent_id, heads))
         told += store.rollups.finish_again(agent_id)
     return told
 
 
-def _together(store: Store, agent_id: int, heads: Sequence[Conversation]) -> Deltas:
+def together(store: Store, agent_id: int, heads: Sequence[Conversation]) -> Deltas:
+    """What these conversations of an agent add to the sums, all of it."""
     deltas = Deltas()
     ids = [head.id for head in heads]
     events, feedbacks = store.rollups.facts(agent_id, ids), store.conversations.feedbacks(agent_id, ids)

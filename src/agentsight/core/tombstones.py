@@ -52,7 +52,9 @@ def erased(store: Store, agent: Agent, drafts: Sequence[Draft], now_us: int) -> 
     """
     if not store.keeping.has_tombstones(agent.id):
         return frozenset()
-    by_conversation = {digest("conversation", agent.id, key): key for key in {draft.conversation_id for draft in drafts}}
+    by_conversation = {
+        digest("conversation", agent.id, key): key for key in {draft.conversation_id for draft in drafts}
+    }
     of_customer: dict[str, list[Draft]] = {}
     for draft in drafts:
         customer = draft.fields.get("customer_id") if draft.kind == "conversation" else None

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from agentsight import __version__
-from agentsight.core import geo, prices
+from agentsight.core import geo, prices, tombstones
 from agentsight.core.ports import Storage
 from agentsight.errors import AgentSightError, ServerFailed
 from agentsight.storage import open_blobs, open_storage
@@ -58,6 +58,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
         redirect_slashes=False,
         default_response_class=JSONResponse,
     )
+    tombstones.use(settings.secret())
     state = app.state
     state.settings, state.storage = settings, storage
     state.blobs = open_blobs(settings.files)

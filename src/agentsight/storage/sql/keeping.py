@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from sqlalchemy import Table, delete, func, or_, select, update
+from sqlalchemy import Table, delete, func, select, update
 
 from agentsight.core.measures import Deltas
 from agentsight.core.model import Conversation, Removed
@@ -47,8 +47,7 @@ class SqlKeeping:
             missing = [id for id in self._told(agent_id, customer_id) if id not in found][: limit - len(found)]
             for some in _parts(missing):
                 found |= {
-                    row.id: to_conversation(row)
-                    for row in self._driver.execute(own.where(conversation.c.id.in_(some)))
+                    row.id: to_conversation(row) for row in self._driver.execute(own.where(conversation.c.id.in_(some)))
                 }
         return list(found.values())
 
@@ -77,7 +76,9 @@ class SqlKeeping:
                 removed.messages += count
             else:
                 removed.other_events += count
-        for name, detail in self._driver.execute(select(event.c.name, event.c.detail).where(*own, event.c.kind == "button")):
+        for name, detail in self._driver.execute(
+            select(event.c.name, event.c.detail).where(*own, event.c.kind == "button")
+        ):
             said = load(detail)
             removed.buttons.add((name or "", str(said.get("label", "")), str(said.get("value", ""))))
         files = select(attachment.c.sha256).where(attachment.c.agent_id == agent_id, attachment.c.conversation.in_(ids))
@@ -172,9 +173,7 @@ class SqlKeeping:
     def add_tombstones(self, agent_id: int, digests: Sequence[str], now_us: int) -> None:
         rows = [(agent_id, digest, now_us) for digest in sorted(set(digests))]
         head = "INSERT INTO tombstone (agent_id, digest, erased_us) VALUES"
-        self._driver.values(
-            head, rows, "ON CONFLICT (agent_id, digest) DO UPDATE SET erased_us = excluded.erased_us"
-        )
+        self._driver.values(head, rows, "ON CONFLICT (agent_id, digest) DO UPDATE SET erased_us = excluded.erased_us")
 
     def tombstones(self, agent_id: int, digests: Sequence[str]) -> dict[str, int]:
         asked = select(tombstone.c.digest, tombstone.c.erased_us).where(tombstone.c.agent_id == agent_id)

@@ -38,7 +38,6 @@ class Dialect(Protocol):
         newest conversations first is cheaper then.
         """
 
-
     def unindex(self, driver: Driver, conversations: Sequence[int], *, traceless: bool) -> None:
         """Take the messages of conversations out of the search index, before they change or go.
 

@@ -1,0 +1,108 @@
+"""agentsight erase: a person taken out of everything, with proof."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentsight.core import audit, erasing, tenancy, tombstones
+from agentsight.core.model import Agent
+from agentsight.core.ports import Storage, Store
+from agentsight.errors import AgentSightError
+from agentsight.server.settings import Settings
+from agentsight.storage import open_blobs
+
+from .common import Data, Database, OrganizationName, Refusal, find_agent, now_us, opened, say
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(erase)
+
+
+def erase(
+    customer: Annotated[str | None, typer.Option("--customer", metavar="ID", help="The customer_id to erase")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="The agent they talked to")] = None,
+    organization: OrganizationName = tenancy.DEFAULT_ORGANIZATION,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go, remove nothing")] = False,
+    verify: Annotated[
+        Path | None, typer.Option("--verify", metavar="FILE", help="Instead: was this certificate made here, as it is?")
+    ] = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Remove a person everywhere: conversations, files, search index, free pages. Prints a signed certificate as JSON.
+
+    What they added to the numbers stays, anonymous. Doing it again finishes what was interrupted.
+    """
+    if verify is not None:
+        _verify(verify, data, database)
+        return
+    if customer is None or agent is None:
+        raise typer.BadParameter("say whom and where: --customer ID --agent NAME")
+    with opened(data, database) as (settings, storage):
+        owner, found = storage.read(lambda store: find_agent(store, organization, agent))
+        if dry_run:
+            told = storage.read(lambda store: erasing.found(store, found, customer))
+            typer.echo(
+                json.dumps({"conversations": told.conversations, "messages": told.messages, "feedback": told.feedback})
+            )
+            return
+        who = audit.command_line(owner.id)
+        blobs = open_blobs(settings.files)
+        certificate = erasing.erase(
+            storage, blobs, who, owner, found, customer, now_us, elsewhere=elsewhere(settings, storage, found)
+        )
+    if not certificate["removed"]["conversations"]:
+        say("Nothing was kept of this customer.")
+    typer.echo(json.dumps(certificate, ensure_ascii=False, indent=2))
+
+
+def elsewhere(settings: Settings, storage: Storage, agent: Agent) -> dict[str, erasing.Elsewhere]:
+    """Where else in the data folder a person may be, by the name their counts get in a certificate."""
+    told: dict[str, erasing.Elsewhere] = {"local_copies": lambda customer: {"files": _copies_gone(settings.data)}}
+    if storage.read(lambda store: _chats_as(store, settings, agent)):
+        told["chat_rows"] = partial(_forget_in_chat, settings.data)
+    return told
+
+
+def _copies_gone(data: Path) -> int:
+    """The copies taken before migrations hold everybody; they are there for a bad day after one, not for good."""
+    gone = 0
+    for copy in (data / "backups").glob("before-*"):
+        copy.unlink()
+        gone += 1
+    return gone
+
+
+def _chats_as(store: Store, settings: Settings, agent: Agent) -> bool:
+    """The chat backend of this data folder is this agent: its users are the agent's customers."""
+    try:
+        key = (settings.data / "chat.key").read_text()
+        return tenancy.verify_key(store, key, now_us()).agent == agent and (settings.data / "chat.db").exists()
+    except (FileNotFoundError, AgentSightError):
+        return False
+
+
+def _forget_in_chat(data: Path, customer: str) -> dict[str, int]:
+    try:
+        from agentsight.chat.forget import forget
+    except ModuleNotFoundError as missing:
+        raise Refusal(
+            f"the chat's conversations are here, its packages are not ({missing.name}); install them"
+        ) from None
+    return forget(data, customer)
+
+
+def _verify(file: Path, data: Path | None, database: str | None) -> None:
+    try:
+        told = json.loads(file.read_text())
+    except (OSError, ValueError):
+        raise Refusal(f"{file} is no certificate") from None
+    tombstones.use(Settings.of(data, database).secret())
+    if not erasing.verify(told):
+        raise Refusal(f"{file} was not made by this installation, or was changed since")
+    typer.echo(f"Made here and unchanged: {told['removed']['conversations']} conversations, {told['ended_at']}")
