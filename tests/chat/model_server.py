@@ -2,8 +2,8 @@
 
 It answers by rules over the last user message. Words in that message make trouble on demand:
 `!500 !429 !401 !quota !refuse` HTTP errors, `!html` a page instead of an answer, `!slow` 50 ms a word,
-`!hang` nothing for a minute, `!cut` the socket breaks, `!short` the stream ends early, `!flood` no end, `!loop`
-tool calls without end, `!say TEXT` exactly TEXT.
+`!hang` nothing for a minute after the first byte, `!mute` nothing at all, `!cut` the socket breaks, `!short` the stream
+ends early, `!flood` 10 MB, `!loop` tool calls without end, `!say TEXT` exactly TEXT.
 """
 
 from __future__ import annotations
@@ -57,8 +57,6 @@ def decide(messages: list[dict[str, Any]], tools: set[str]) -> tuple[str, dict[s
         return "Done: " + "; ".join(results)
     if "!say " in prompt:
         return prompt.split("!say ", 1)[1]
-    if "!flood" in prompt:
-        return "flood " * 60_000
     for pattern, name, arguments in RULES:
         if name in tools and (match := re.search(pattern, prompt, re.IGNORECASE)):
             return name, arguments(match)
@@ -81,6 +79,8 @@ async def completions(request: Request) -> Response:
     prompt = next(flat(message["content"]) for message in messages[::-1] if message["role"] == "user")
     if answer := trouble(prompt):
         return answer
+    if "!mute" in prompt:
+        await asyncio.sleep(60)
     decision = decide(messages, {tool["function"]["name"] for tool in body.get("tools") or []})
     return StreamingResponse(chunks(body, prompt, decision), media_type="text/event-stream")
 
@@ -103,7 +103,7 @@ async def chunks(body: dict[str, Any], prompt: str, decision: Any) -> AsyncItera
         for piece in (text[:5], text[5:]):
             yield chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
     else:
-        for number, word in enumerate(words(decision)):
+        for number, word in enumerate(["flood " * 10_000] * 170 if "!flood" in prompt else words(decision)):
             if "!slow" in prompt:
                 await asyncio.sleep(0.05)
             if number == 3 and "!short" in prompt:

@@ -10,7 +10,7 @@ from agentsight.chat.responder import Event, Text, ToolCall, ToolResult, Turn, U
 
 
 class Scripted:
-    """`slow N`: N words, 20 ms each. `say TEXT`. `tool`, `hang in tool`. `fail`. `history`. Anything else: an echo."""
+    """`slow N`: N words, 20 ms each. `say TEXT`. `tool`, `hang`, `hang in tool`. `fail`. `history`. Else: an echo."""
 
     provider, model = "scripted", "script-1"
 
@@ -33,6 +33,9 @@ class Scripted:
         elif prompt.startswith("say "):
             for start in range(4, len(prompt), 7):
                 yield Text(prompt[start : start + 7])
+        elif prompt == "hang":
+            yield Text("Half")
+            await asyncio.sleep(60)
         elif prompt in ("tool", "hang in tool"):
             yield Text("Looking.")
             yield ToolCall("c1", "look_up", {"what": prompt})

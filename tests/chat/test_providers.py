@@ -160,14 +160,14 @@ def test_later_turns_know_the_tools_of_earlier_ones(vendor: Backend) -> None:
         ("!401", 502, "provider_auth"),
         ("!quota", 502, "provider_quota"),
         ("!refuse", 502, "provider_refused"),
-        ("!html", 502, ""),
+        ("!html", 502, "empty_answer"),
     ],
 )
 def test_a_model_that_says_no_costs_nothing_but_the_answer(vendor: Backend, word: str, status: int, code: str) -> None:
     ann = somebody(vendor)
     answer = ann.say(f"please {word}")
     body = answer.json()
-    assert answer.status_code == status and body["code"] == (code or body["code"]) and body["status"] == "failed"
+    assert answer.status_code == status and body["code"] == code and body["status"] == "failed"
     assert MODEL_SECRET not in answer.text and body["request_id"] == answer.headers["x-request-id"]
     assert [message["content"] for message in ann.messages(body["conversation_id"])] == [f"please {word}"]
     assert "in turn 2" in ann.said("and now?", body["conversation_id"])["response"]
@@ -184,9 +184,10 @@ def test_a_stream_that_breaks_keeps_what_came(vendor: Backend) -> None:
     assert ann.said("hello", body["conversation_id"])["status"] == "completed"
 
 
-def test_a_model_that_hangs_is_cut_off(vendor: Backend) -> None:
+@pytest.mark.parametrize("word", ["!hang", "!mute"])
+def test_a_model_that_hangs_is_cut_off(vendor: Backend, word: str) -> None:
     ann = somebody(vendor)
-    answer = ann.say("!hang")
+    answer = ann.say(word)
     assert answer.status_code == 504 and answer.json()["code"] == "timeout"
     assert ann.said("hello", answer.json()["conversation_id"])["status"] == "completed"
 
@@ -211,18 +212,20 @@ def test_leaving_is_not_stopping(vendor: Backend) -> None:
     assert done["status"] == "completed" and done["response"].rstrip().endswith("word.")
 
 
-@pytest.mark.slow
 def test_a_model_without_end_is_cut_at_the_limit(vendor: Backend) -> None:
     ann = somebody(vendor)
     answer = ann.say("!flood")
-    assert answer.status_code in (502, 504) and answer.json()["code"] in ("answer_too_long", "timeout")
-    assert 1000 < len(answer.json()["response"]) <= 256 * 1024
+    assert answer.status_code == 502 and answer.json()["code"] == "answer_too_long"
+    assert len(answer.json()["response"]) == 256 * 1024
+    assert ann.messages(answer.json()["conversation_id"])[-1]["partial"]
+    assert ann.said("hello", answer.json()["conversation_id"])["status"] == "completed"
 
 
 def test_a_model_that_only_calls_tools_comes_to_an_end(vendor: Backend) -> None:
     ann = somebody(vendor)
     answer = ann.say("!loop")
-    assert answer.status_code in (502, 504) and 2 < len(answer.json()["tool_calls"]) <= 60
+    assert answer.status_code == 502 and answer.json()["code"] == "too_many_steps"
+    assert len(answer.json()["tool_calls"]) in (7, 8) and not answer.json()["error"]["retryable"]
     assert ann.said("hello", answer.json()["conversation_id"])["status"] == "completed"
 
 
@@ -238,7 +241,7 @@ def test_a_model_that_is_not_there(vendor: Backend, tmp_path: Any) -> None:
     options = {"provider": vendor.settings.provider, "api_key": "sk-test", "base_url": "http://127.0.0.1:9/v1"}
     with running(tmp_path, **options, deadline_s=8.0) as backend:
         answer = backend.person().say("hello")
-    assert answer.status_code in (502, 504) and answer.json()["code"] in ("provider_unavailable", "timeout")
+    assert answer.status_code == 502 and answer.json()["code"] == "provider_unavailable"
 
 
 def test_nothing_is_left_behind(vendor: Backend) -> None:

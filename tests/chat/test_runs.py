@@ -308,6 +308,19 @@ def test_a_quiet_run_sends_signs_of_life(start: Start) -> None:
             ann.http.post(f"{ann.base}/runs/{run_id}/stop")
 
 
+def test_a_model_may_not_be_silent_for_long_but_a_tool_may(start: Start) -> None:
+    with start(silence_s=0.3) as backend:
+        ann = backend.person()
+        silent = ann.say("hang")
+        assert (silent.status_code, silent.json()["code"], silent.json()["response"]) == (504, "timeout", "Half")
+        assert ann.messages(silent.json()["conversation_id"])[-1]["partial"]
+        with ann.stream("hang in tool") as lines:
+            run_id = next(lines)["run_id"]
+            time.sleep(0.8)
+            assert ann.run(run_id)["status"] == "running"
+            ann.http.post(f"{ann.base}/runs/{run_id}/stop")
+
+
 def test_no_database_connection_is_held_while_streaming(start: Start, url: str) -> None:
     with start(url=url) as backend:
         ann = backend.person()

@@ -72,6 +72,28 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "only dots": lambda: "..",
     "alg none": lambda: jwt.encode(claims(), None, algorithm="none"),
     "alg None in other letters": lambda: raw({"alg": "nOnE"}, claims()),
+    "alg NONE": lambda: raw({"alg": "NONE"}, claims()),
+    "alg none, signed with our secret": lambda: raw({"alg": "none"}, claims()),
+    "alg hs256": lambda: raw({"alg": "hs256"}, claims()),
+    "alg with a blank": lambda: raw({"alg": "HS256 "}, claims()),
+    "alg is a list": lambda: raw({"alg": ["HS256"]}, claims()),
+    "alg is null": lambda: raw({"alg": None}, claims()),
+    "alg is a number": lambda: raw({"alg": 256}, claims()),
+    "alg twice": lambda: raw('{"alg":"none","alg":"HS256"}', claims()),
+    "HS384 with our secret": lambda: signed(SECRET + SECRET, "HS384"),
+    "RS256 by name, HMAC by our secret": lambda: raw({"alg": "RS256"}, claims()),
+    "ES256 by name, HMAC by our secret": lambda: raw({"alg": "ES256"}, claims()),
+    "EdDSA by name, HMAC by our secret": lambda: raw({"alg": "EdDSA"}, claims()),
+    "our secret taken for a PEM": lambda: raw(HS, claims(), f"-----BEGIN PUBLIC KEY-----\n{SECRET}\n-----END PUBLIC KEY-----"),
+    "our secret with a line break": lambda: raw(HS, claims(), SECRET + "\n"),
+    "the secret's beginning": lambda: raw(HS, claims(), SECRET[:-1]),
+    "another token's signature": lambda: f"{signed().rpartition('.')[0]}.{signed(sub='bob').rpartition('.')[2]}",
+    "another user under the signature": lambda: ".".join(
+        [signed().split(".")[0], signed(OTHER, sub="root").split(".")[1], signed().split(".")[2]]
+    ),
+    "four parts": lambda: signed() + ".e30",
+    "five parts, as if encrypted": lambda: "e30.e30.e30.e30.e30",
+    "JSON serialisation": lambda: json.dumps(dict(zip(("protected", "payload", "signature"), signed().split("."), strict=True))),
     "no alg": lambda: raw({"typ": "JWT"}, claims()),
     "signature cut off": lambda: signed().rsplit(".", 1)[0] + ".",
     "another secret": lambda: signed(OTHER),
@@ -81,6 +103,15 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "EdDSA of one's own": lambda: jwt.encode(claims(), ED, algorithm="EdDSA"),
     "ES256 of one's own": lambda: jwt.encode(claims(), EC, algorithm="ES256"),
     "expired": lambda: signed(exp=now - 60),
+    "expired before there were computers": lambda: signed(exp=-1),
+    "exp is true": lambda: raw(HS, claims() | {"exp": True}),
+    "exp is null": lambda: raw(HS, claims() | {"exp": None}),
+    "exp is a list": lambda: raw(HS, claims() | {"exp": [now + HOUR]}),
+    "exp is NaN": lambda: raw(HS, '{"sub":"ann","exp":NaN}'),
+    "exp twice": lambda: raw(HS, f'{{"sub":"ann","exp":{now - 60},"exp":{now + HOUR}}}'),
+    "sub twice": lambda: raw(HS, f'{{"sub":"bob","sub":"ann","exp":{now + HOUR}}}'),
+    "nbf as text": lambda: signed(nbf="soon"),
+    "iat as text": lambda: raw(HS, claims(iat="now")),
     "no exp": lambda: signed(exp=None),
     "exp as text": lambda: signed(exp="tomorrow"),
     "exp without end": lambda: raw(HS, f'{{"sub":"ann","exp":{"9" * 400}e999}}'),
@@ -89,6 +120,9 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "no sub": lambda: signed(sub=None),
     "sub is a number": lambda: raw(HS, claims(sub=7)),
     "sub is a list": lambda: raw(HS, claims(sub=["ann"])),
+    "sub is an object": lambda: raw(HS, claims(sub={"name": "ann"})),
+    "sub is true": lambda: raw(HS, claims(sub=True)),
+    "sub with NUL": lambda: signed(sub="ann\0"),
     "sub is empty": lambda: signed(sub=""),
     "sub with a line break": lambda: signed(sub="ann\nbob"),
     "sub too long": lambda: signed(sub="a" * 256),
@@ -101,6 +135,8 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "kid is SQL": lambda: signed(OTHER, header={"kid": "' OR 1=1 --"}),
     "kid is a list": lambda: raw({**HS, "kid": ["a"]}, claims(), OTHER),
     "a key in the header": lambda: signed(OTHER, header={"jwk": {"kty": "oct", "k": "eA"}}),
+    "certificates in the header": lambda: signed(OTHER, header={"x5c": ["eA=="], "x5u": "http://127.0.0.1:9/x"}),
+    "compressed": lambda: raw({**HS, "zip": "DEF", "enc": "A128GCM"}, b"x\x9c\x03\0"),
     "jku elsewhere": lambda: signed(OTHER, header={"jku": "http://127.0.0.1:9/keys"}),
     "a megabyte": lambda: signed(padding="x" * 1_000_000),
     "just over 8 KB": lambda: signed(padding="x" * 6200),
@@ -108,6 +144,10 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "not ASCII": lambda: "é.é.é",
     "two tokens": lambda: f"{signed(OTHER)},{signed(OTHER)}",
 }  # fmt: skip
+
+
+def test_there_are_sixty_of_them() -> None:
+    assert len(ATTACKS) >= 60
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from agentsight.chat.settings import Settings
 from agentsight.chat.tokens import issue
@@ -179,13 +180,40 @@ def kill_and_come_back(folder: Path, url: str, agentsight: Any, kills: int, each
             run = wait_until(lambda p=person, r=run_id: (v := p.run(r))["status"] != "running" and v)
             check_survivor(person, run, seen)
             runs[run_id] = run
-        wait_until(lambda: all(agentsight.of(run_id) for run_id in runs), within_s=20)
-    for run_id, run in runs.items():
-        told = agentsight.of(run_id)
-        assert ("agent" in told) == bool(run["response"])
-        if run["response"]:
-            assert told["agent"]["content"] == run["response"]
+        wait_until(lambda: count(url, "chat_runs where tracked_us is null") == 0, within_s=30)
+    check_database(url, agentsight)
     assert {run["status"] for run in runs.values()} >= {"interrupted"}
+    print(f"{kills} kills, {len(runs)} runs seen by a reader, {count(url, 'chat_runs')} in the database")
+
+
+def check_database(url: str, agentsight: Any) -> None:
+    """Also of the runs no reader ever heard of: all have ended, nothing is orphaned, each is told once and in full."""
+    assert count(url, "chat_runs where status = 'running'") == 0
+    assert count(url, "chat_tool_calls where status = 'running'") == 0
+    runs = "select {} from chat_runs r where r.{} = m.id"
+    asked, answered = (runs.format("count(*)", name) for name in ("user_message_id", "message_id"))
+    assert count(url, f"chat_messages m where role = 'user' and ({asked}) <> 1") == 0
+    assert count(url, f"chat_messages m where role = 'assistant' and ({answered}) <> 1") == 0
+    said = "select 1 from chat_messages m where m.conversation_id = c.id"
+    assert count(url, f"chat_conversations c where not exists ({said})") == 0
+    answers = "select r.id, m.content from chat_runs r left join chat_messages m on m.id = r.message_id"
+    stored = dict(map(tuple, rows(url, answers)))
+    told = {key.split(":")[1] for key in agentsight.events}
+    assert told == set(stored), "every run is told, and no other"
+    for run_id, content in stored.items():
+        assert agentsight.of(run_id).get("agent", {}).get("content") == content and "user" in agentsight.of(run_id)
+
+
+def rows(url: str, query: str) -> list[Any]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(query).all()
+    engine.dispose()
+    return list(found)
+
+
+def count(url: str, what: str) -> int:
+    return int(rows(url, f"select count(*) from {what}")[0][0])
 
 
 def check_survivor(person: Person, run: dict[str, Any], seen: str) -> None:

@@ -61,14 +61,11 @@ FAILURES: Final[dict[str, Failure]] = {
     "rate_limited": Failure(503, True, "The model is busy; try again in a moment."),
     "timeout": Failure(504, True, "The answer took too long and was cut off."),
     "answer_too_long": Failure(502, False, "The answer was longer than allowed and was cut off."),
+    "too_many_steps": Failure(502, False, "The agent took too many steps and was stopped."),
     "empty_answer": Failure(502, True, "The model answered nothing."),
     "agent_error": Failure(502, False, "The agent failed."),
     "interrupted": Failure(503, True, "The server stopped while the answer was being written."),
 }
-
-
-class AnswerTooLong(Exception):
-    """The model does not stop."""
 
 
 def classify(failure: BaseException) -> str:
@@ -76,8 +73,6 @@ def classify(failure: BaseException) -> str:
 
     Source: both OpenAI-compatible clients put `status_code` on HTTP errors; a cut socket has none.
     """
-    if isinstance(failure, AnswerTooLong):
-        return "answer_too_long"
     seen: BaseException | None = failure
     while seen is not None:
         status = getattr(seen, "status_code", None)
@@ -86,10 +81,13 @@ def classify(failure: BaseException) -> str:
         name = type(seen).__name__
         if isinstance(seen, (OSError, TimeoutError)) or any(word in name for word in _CUT):
             return "provider_unavailable"
+        if any(word in name for word in _REFUSED):
+            return "provider_refused"
         seen = seen.__cause__ or seen.__context__
     return "agent_error"
 
 
+_REFUSED = ("ContentFilter", "Refusal")
 _CUT = ("Connect", "Protocol", "Timeout", "ReadError", "RemoteProtocol")
 
 

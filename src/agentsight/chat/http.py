@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request
@@ -20,6 +19,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agentsight.chat import strict
 from agentsight.chat.errors import Refusal, invalid
 from agentsight.chat.tokens import Verifier, unauthenticated
 
@@ -108,7 +108,7 @@ async def read_body(request: Request, model: type[M]) -> M:
     except UnicodeDecodeError:
         raise Refusal("bad_request", "The body is not UTF-8.") from None
     try:
-        body = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twins)
+        body = strict.loads(text)
     except (ValueError, RecursionError):
         raise invalid("body", "is not JSON") from None
     return fit(model, body)
@@ -130,17 +130,6 @@ def _refusal(errors: Any) -> Refusal:
         fields.setdefault(name, []).append(str(error["msg"]).removeprefix("Value error, "))
     first, reasons = next(iter(fields.items()))
     return Refusal("invalid", f"{first}: {reasons[0]}", fields=fields)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    body = dict(pairs)
-    if len(body) != len(pairs):
-        raise ValueError("a key stands twice")
-    return body
 
 
 def path_number(text: str, code: str, detail: str) -> int:

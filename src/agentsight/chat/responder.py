@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+MAX_STEPS = 8  # model calls a run, unless told otherwise: a model that only ever calls tools comes to an end
+
 acting_user: ContextVar[str | None] = ContextVar("acting_user", default=None)
 """Whose run this is, inside its task. Tools read it here, because a model can write anything into arguments."""
 
@@ -69,6 +71,14 @@ class Native:
 
     format: str
     messages: Any
+
+
+class EmptyAnswer(Exception):
+    """The model answered nothing."""
+
+
+class TooManySteps(Exception):
+    """The agent was stopped by its limit of model calls."""
 
 
 Event = Text | ToolCall | ToolResult | Usage | Native

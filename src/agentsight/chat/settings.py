@@ -32,7 +32,8 @@ class Settings:
     model: str = "gpt-4o"
     tracking_key: str | None = field(default=None, repr=False)  # None: runs wait in the outbox until there is one
     tracking_endpoint: str | None = None
-    deadline_s: float = 120.0
+    deadline_s: float = 120.0  # for a whole run
+    silence_s: float = 60.0  # for a model that says nothing, while no tool is at work
     runs_per_minute: int = 20
     live_runs: int = 4
     beat_s: float = 2.0

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agentsight.chat.database import Database
-from agentsight.chat.errors import FAILURES, AnswerTooLong, classify
+from agentsight.chat.errors import FAILURES, classify
 from agentsight.chat.render import render
 from agentsight.chat.responder import (
+    EmptyAnswer,
     Event,
     Native,
     Responder,
     Text,
     ToolCall,
     ToolResult,
+    TooManySteps,
     Turn,
     Usage,
     acting_user,
@@ -37,6 +39,22 @@ KEEP_BYTES = 32_000_000  # and how much of them
 SAVE_AGAIN_S = (0.2, 1.0, 5.0)  # when the database is away at the wrong moment
 POLL_S = 0.5  # how often a run that another process writes is looked at
 SWEEP_EVERY_BEATS = 5
+
+
+class AnswerTooLong(Exception):
+    """The model does not stop."""
+
+
+class Silence(Exception):
+    """The model has not said anything for too long."""
+
+
+LIMITS: dict[type[Exception], str] = {
+    AnswerTooLong: "answer_too_long",
+    EmptyAnswer: "empty_answer",
+    Silence: "timeout",
+    TooManySteps: "too_many_steps",
+}
 
 
 class Outbox(Protocol):
@@ -206,14 +224,14 @@ class Runs:
         deadline = asyncio.timeout(self.settings.deadline_s)
         try:
             async with deadline, aclosing(_closable(self.responder.respond(turn))) as events:
-                async for event in events:
+                while (event := await self._next(live, events)) is not None:
                     await self._take(live, event)
             if not live.shown:
-                live.end.status, live.end.error_code = "failed", "empty_answer"
+                raise EmptyAnswer
         except asyncio.CancelledError:
             live.cancelled_as = live.cancelled_as or "interrupted"
         except Exception as failure:
-            code = "timeout" if deadline.expired() else classify(failure)
+            code = "timeout" if deadline.expired() else LIMITS.get(type(failure)) or classify(failure)
             live.end.status, live.end.error_code = "failed", code
             unknown = code == "agent_error" and live.cancelled_as is None
             log.warning("run %s: %s (%s)", live.begun.run_id, code, type(failure).__name__, exc_info=unknown)
@@ -221,6 +239,20 @@ class Runs:
             live.end.status = live.cancelled_as
             live.end.error_code = "interrupted" if live.cancelled_as == "interrupted" else None
         await self._finish(live)
+
+    async def _next(self, live: Live, events: AsyncIterator[Event]) -> Event | None:
+        """The next event, None after the last. A tool may take its time, a model may not. Raises Silence."""
+        patience = asyncio.timeout(None if any(live.open_calls.values()) else self.settings.silence_s)
+        event: Event | None = None
+        try:
+            async with patience:
+                event = await anext(events, None)
+        except Exception:  # a vendor may make anything of being cancelled
+            if not patience.expired():
+                raise
+        if patience.expired():
+            raise Silence
+        return event
 
     async def _take(self, live: Live, event: Event) -> None:
         match event:

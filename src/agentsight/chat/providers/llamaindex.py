@@ -26,12 +26,13 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import AsyncBaseTool, ToolMetadata, ToolOutput
+from llama_index.core.workflow import WorkflowRuntimeError
 from mcp import Client
 from mcp.server import MCPServer
 from openai import AsyncOpenAI
 
 from agentsight.chat.providers import INSTRUCTIONS, need_a_model
-from agentsight.chat.responder import Event, Past, Text, ToolCall, ToolResult, Turn, Usage
+from agentsight.chat.responder import MAX_STEPS, Event, Past, Text, ToolCall, ToolResult, TooManySteps, Turn, Usage
 from agentsight.chat.settings import Settings
 
 
@@ -40,15 +41,15 @@ class Responder:
 
     provider = "llamaindex"
 
-    def __init__(self, agent: Any, *, model: str | None = None):
-        self.agent = agent
+    def __init__(self, agent: Any, *, model: str | None = None, max_iterations: int = MAX_STEPS):
+        self.agent, self.max_iterations = agent, max_iterations
         metadata = getattr(getattr(agent, "llm", None), "metadata", None)
         self.model = model or str(getattr(metadata, "model_name", None) or "default")
 
     async def respond(self, turn: Turn) -> AsyncIterator[Event]:
         """The events of one run. Tokens are None when the model does not say them: LlamaIndex would guess."""
         history = [message for past in turn.history for message in _messages(past)]
-        run = self.agent.run(turn.prompt, chat_history=history)
+        run = self.agent.run(turn.prompt, chat_history=history, max_iterations=self.max_iterations)
         usage = Usage(None, None)
         try:
             async for event in run.stream_events():
@@ -63,6 +64,10 @@ class Responder:
                         usage = _plus(usage, event.raw)
             await run
             yield usage
+        except WorkflowRuntimeError as trouble:
+            if "Max iterations" in str(trouble):  # the limit has no class of its own
+                raise TooManySteps from trouble
+            raise
         finally:
             if not run.is_done():
                 await run.cancel_run()

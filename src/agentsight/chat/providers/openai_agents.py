@@ -6,18 +6,28 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agents import Agent, Model, ModelSettings, OpenAIChatCompletionsModel, RunConfig, Runner
+from agents import Agent, MaxTurnsExceeded, Model, ModelSettings, OpenAIChatCompletionsModel, RunConfig, Runner
 from agents.mcp import MCPServer as AgentsMCPServer
 from mcp import Client
 from mcp.server import MCPServer
 from openai import AsyncOpenAI
 
 from agentsight.chat.providers import INSTRUCTIONS, need_a_model
-from agentsight.chat.responder import Event, Native, Past, Text, ToolCall, ToolResult, Turn, Usage
+from agentsight.chat.responder import (
+    MAX_STEPS,
+    Event,
+    Native,
+    Past,
+    Text,
+    ToolCall,
+    ToolResult,
+    TooManySteps,
+    Turn,
+    Usage,
+)
 from agentsight.chat.settings import Settings
 
 FORMAT = "openai_agents"
-MAX_TURNS = 10  # model calls a run: a model that only ever calls tools comes to an end
 
 
 class Responder:
@@ -25,7 +35,7 @@ class Responder:
 
     provider = FORMAT
 
-    def __init__(self, agent: Agent[Any], *, max_turns: int = MAX_TURNS):
+    def __init__(self, agent: Agent[Any], *, max_turns: int = MAX_STEPS):
         self.agent, self.max_turns = agent, max_turns
         named = getattr(agent.model, "model", None) if isinstance(agent.model, Model) else agent.model
         self.model = str(named or "default")
@@ -46,6 +56,8 @@ class Responder:
             usage = run.context_wrapper.usage
             yield Usage(usage.input_tokens, usage.output_tokens) if usage.total_tokens else Usage(None, None)
             yield Native(FORMAT, run.to_input_list()[len(items) :])
+        except MaxTurnsExceeded as limit:
+            raise TooManySteps from limit
         finally:
             if not run.is_complete:
                 run.cancel()

@@ -9,6 +9,7 @@ from typing import Any
 from mcp.server import MCPServer
 from pydantic import ValidationError
 from pydantic_ai import Agent, AgentRunResultEvent
+from pydantic_ai.exceptions import UnexpectedModelBehavior, UsageLimitExceeded
 from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.messages import (
     FunctionToolCallEvent,
@@ -28,11 +29,22 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.usage import UsageLimits
 
 from agentsight.chat.providers import INSTRUCTIONS, need_a_model
-from agentsight.chat.responder import Event, Native, Past, Text, ToolCall, ToolResult, Turn, Usage
+from agentsight.chat.responder import (
+    MAX_STEPS,
+    EmptyAnswer,
+    Event,
+    Native,
+    Past,
+    Text,
+    ToolCall,
+    ToolResult,
+    TooManySteps,
+    Turn,
+    Usage,
+)
 from agentsight.chat.settings import Settings
 
 FORMAT = "pydantic_ai"
-MAX_REQUESTS = 10  # model calls a run: a model that only ever calls tools comes to an end
 
 
 class Responder:
@@ -40,7 +52,7 @@ class Responder:
 
     provider = FORMAT
 
-    def __init__(self, agent: Agent[Any, Any], *, deps: Any = None, max_requests: int = MAX_REQUESTS):
+    def __init__(self, agent: Agent[Any, Any], *, deps: Any = None, max_requests: int = MAX_STEPS):
         self.agent, self.deps = agent, deps
         self.limits = UsageLimits(request_limit=max_requests)
         model = agent.model
@@ -52,15 +64,22 @@ class Responder:
         running = self.agent.run_stream_events(
             turn.prompt, message_history=history, deps=self.deps, usage_limits=self.limits
         )
-        async with running as events:
-            async for event in events:
-                if isinstance(event, AgentRunResultEvent):
-                    usage = event.result.usage
-                    known = bool(usage.input_tokens or usage.output_tokens)
-                    yield Usage(usage.input_tokens, usage.output_tokens) if known else Usage(None, None)
-                    yield Native(FORMAT, json.loads(event.result.new_messages_json()))
-                elif told := _told(event):
-                    yield told
+        try:
+            async with running as events:
+                async for event in events:
+                    if isinstance(event, AgentRunResultEvent):
+                        usage = event.result.usage
+                        known = bool(usage.input_tokens or usage.output_tokens)
+                        yield Usage(usage.input_tokens, usage.output_tokens) if known else Usage(None, None)
+                        yield Native(FORMAT, json.loads(event.result.new_messages_json()))
+                    elif told := _told(event):
+                        yield told
+        except UsageLimitExceeded as limit:
+            raise TooManySteps from limit
+        except UnexpectedModelBehavior as odd:
+            if "without content" in str(odd):  # a class for many things
+                raise EmptyAnswer from odd
+            raise
 
 
 def _told(event: Any) -> Event | None:
