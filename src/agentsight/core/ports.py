@@ -395,6 +395,9 @@ class Storage(Protocol):
     def alone(self, job: str) -> AbstractContextManager[bool]:
         """True in the block for one process of all that use this database; False when another does this job now."""
 
+    def catch_up(self) -> None:
+        """After rows were put in from elsewhere: what follows from them, such as the search index and the next ids."""
+
     def facts(self) -> Mapping[str, str]:
         """What engine this is, for `doctor` and /readyz."""
 

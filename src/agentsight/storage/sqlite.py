@@ -395,6 +395,15 @@ class SqliteStorage:
                 return
             yield True
 
+    def catch_up(self) -> None:
+        with self._told("index"), self.engine.connect() as connection:
+            behind = 1
+            while behind:
+                with connection.begin():
+                    driver = Driver(connection, self._dialect, self._compiled)
+                    index_more(driver, INDEXED_TOGETHER)
+                    behind = unindexed(driver)
+
     # -- the rest ----------------------------------------------------------------------------------------------------
     def facts(self) -> Mapping[str, str]:
         return {"engine": "SQLite", "version": self._module.sqlite_version, "where": str(self._path or "memory")}

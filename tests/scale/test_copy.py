@@ -1,0 +1,187 @@
+"""A database copied into another: all of it, proved, whatever interrupts it, and never over somebody's data."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from agentsight import demo
+from agentsight.core import tenancy
+from agentsight.core.ports import Store
+from agentsight.storage import open_storage
+from agentsight.storage.migrate import migrate
+from served import Api, Server, environment, message
+
+NOW_US = time.time_ns() // 1000
+_SIGNED = re.compile(r"/files/[^/]+/")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A data folder with months of conversations and files, and a key that reads them."""
+    folder = tmp_path_factory.mktemp("filled")
+    storage = open_storage(f"sqlite:///{folder / 'agentsight.db'}")
+    migrate(storage)
+    demo.fill(storage, str(folder / "files"), NOW_US)
+
+    def issue(store: Store) -> str:
+        owner = store.tenants.organization_named(demo.ORGANIZATION)
+        assert owner is not None
+        return tenancy.issue_key(store, store.tenants.agents(owner.id)[0], "write", NOW_US)[0]
+
+    key = storage.write(issue).result()
+    storage.close()
+    return folder, key
+
+
+def command(source: str, target: str, *options: str) -> list[str]:
+    return [sys.executable, "-m", "agentsight.cli", "copy", "--from", source, "--to", target, *options]
+
+
+def copied(source: str, target: str, *options: str) -> dict[str, Any]:
+    ran = subprocess.run(
+        command(source, target, *options), capture_output=True, text=True, env=environment(), check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    told: dict[str, Any] = json.loads(ran.stdout)
+    return told
+
+
+def refused(source: str, target: str, *options: str) -> str:
+    ran = subprocess.run(
+        command(source, target, *options), capture_output=True, text=True, env=environment(), check=False
+    )
+    assert (ran.returncode, ran.stdout) == (1, ""), ran.stdout
+    assert ran.stderr.count("\n") == 1, ran.stderr
+    return ran.stderr
+
+
+def answers(server: Server, key: str) -> dict[str, Any]:
+    """What every read endpoint says, without what changes from answer to answer."""
+    found: dict[str, Any] = {}
+    with Api(server.url, key) as api:
+
+        def ask(path: str, **params: Any) -> Any:
+            answer = api.get(path, params=params)
+            assert answer.status_code == 200, answer.text
+            found[f"{path} {sorted(params.items())}"] = _SIGNED.sub("/files/", answer.text.replace(server.url, ""))
+            return answer.json()
+
+        for page in range(1, 4):
+            for row in ask("/api/conversations/", page=page, page_size=5)["results"]:
+                ask(f"/api/conversations/{row['id']}/")
+                ask(f"/api/conversations/{row['id']}/attachments/")
+        for where in ({"message_contains": "refund"}, {"message_contains": "žao"}, {"has_feedback": "true"}):
+            ask("/api/conversations/", page_size=100, **where)
+        names = [metric["name"] for metric in ask("/api/metrics/")]
+        days = {"from": "2026-08-01", "to": "2026-11-30", "tz": "Europe/Zagreb"}
+        for by in ("day", "month", "weekday_hour", "country", "device", "source", "language", "tool", "model"):
+            for name in names:
+                answer = api.get("/api/analytics/", params={"metric": name, "by": by, **days})
+                found[f"{name} by {by}"] = answer.status_code, answer.json() if answer.status_code == 200 else None
+    return found
+
+
+Target = Callable[[], str]
+
+
+@pytest.fixture(params=["sqlite"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
+    """Makes URLs of databases that are not there yet."""
+    numbers = iter(range(100))
+    return lambda: f"sqlite:///{tmp_path / f'target-{next(numbers)}.db'}"
+
+
+@pytest.mark.slow
+def test_there_and_back_again_every_read_endpoint_says_the_same(
+    filled: tuple[Path, str], target: Target, tmp_path: Path, start: Callable[..., Server]
+):
+    folder, key = filled
+    there, back = target(), tmp_path / "back"
+    files = ("--from-files", str(folder / "files"), "--to-files", str(back / "files"))
+    first = copied(f"sqlite:///{folder / 'agentsight.db'}", there, *files)
+    again = copied(there, f"sqlite:///{back / 'agentsight.db'}")
+    assert first["tables"] == again["tables"] and first["rows"] == again["rows"] > 10_000
+    assert first["files"] == sum(1 for path in (folder / "files").glob("*/*")) > 0
+    before = answers(start(folder), key)
+    assert len(before) > 100
+    assert answers(start(tmp_path / "there", AGENTSIGHT_DATABASE_URL=there), key) == before
+    returned = start(back)
+    assert answers(returned, key) == before
+    with Api(returned.url, key) as api:  # ids go on where they were
+        assert api.batch(message("new", "after the copy"))["accepted"] == 1
+        assert api.ids(message_contains="after the copy") == ["new"]
+
+
+@pytest.mark.slow
+def test_a_copy_killed_again_and_again_goes_on_and_ends_whole(filled: tuple[Path, str], target: Target):
+    source, into = f"sqlite:///{filled[0] / 'agentsight.db'}", target()
+    kills = 0
+    for delay_s in (0.6, 0.9, 1.2, 1.5, 2.0, 2.5):
+        process = subprocess.Popen(command(source, into), env=environment(), stdout=subprocess.DEVNULL)
+        time.sleep(delay_s + random.random() / 2)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+        if process.returncode == 0:
+            break
+    assert kills > 1
+    told = copied(source, into) if process.returncode else {"rows": 1}
+    assert told["rows"] > 0
+    storage = open_storage(into)
+    assert storage.check() == []
+    storage.close()
+    assert "holds data already" in refused(source, into)
+
+
+def test_a_target_that_holds_something_else_is_refused(filled: tuple[Path, str], tmp_path: Path):
+    source, other = f"sqlite:///{filled[0] / 'agentsight.db'}", f"sqlite:///{tmp_path / 'other.db'}"
+    storage = open_storage(other)
+    migrate(storage)
+    storage.write(lambda store: tenancy.ensure_organization(store, "somebody", NOW_US)).result()
+    storage.close()
+    assert "holds data already (in organization)" in refused(source, other)
+    assert "the same database" in refused(source, source)
+    assert "no storage engine" in refused(source, "mongodb://x")
+    assert "another version's schema" in refused(
+        f"sqlite:///{tmp_path / 'nothing.db'}", f"sqlite:///{tmp_path / 'b.db'}"
+    )
+
+
+@pytest.mark.slow
+def test_a_source_that_changed_meanwhile_is_said_and_copied_anew(filled: tuple[Path, str], tmp_path: Path):
+    """Whoever wrote to the source between the copy of a table and the last look at it is found out."""
+    into, middle = f"sqlite:///{tmp_path / 'copy.db'}", f"sqlite:///{tmp_path / 'middle.db'}"
+    shutil.copy(filled[0] / "agentsight.db", tmp_path / "middle.db")
+    process = subprocess.Popen(command(middle, into), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    there, here = open_storage(into), open_storage(middle)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not _is_copied(there, "organization"):
+        time.sleep(0.05)
+    with here.engine.begin() as connection:  # type: ignore[attr-defined]
+        connection.execute(text("UPDATE organization SET name = 'Renamed'"))
+    said = process.communicate()[1].decode()
+    assert process.returncode == 1 and "the source was written to meanwhile (organization" in said, said
+    there.close()
+    here.close()
+    assert copied(middle, into)["rows"] > 0
+
+
+def _is_copied(storage: Any, name: str) -> bool:
+    try:
+        with storage.engine.connect() as connection:
+            told = connection.execute(text("SELECT after FROM copying WHERE name = :name"), {"name": name}).scalar()
+            return bool(told == "done")
+    except Exception:
+        return False
