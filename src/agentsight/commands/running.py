@@ -16,7 +16,9 @@ import uvicorn
 from starlette.datastructures import State
 from starlette.types import ASGIApp
 
+from agentsight.server.hosts import behind
 from agentsight.server.protocol import PatientProtocol
+from agentsight.server.settings import Settings
 
 from .common import Refusal
 
@@ -73,8 +75,11 @@ def run(
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    if proxies := Settings.of().proxies:
+        app = behind(app, proxies)
     config = uvicorn.Config(
         app,
+        proxy_headers=not proxies,
         http=PatientProtocol,
         loop="auto",
         log_config=None,

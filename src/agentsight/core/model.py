@@ -33,6 +33,16 @@ class Organization:
 
 
 @dataclass(frozen=True, slots=True)
+class HostName:
+    """A name of an organization's own that leads to this server. `seen_us`: when it first did."""
+
+    host: str
+    organization_id: int
+    created_us: int
+    seen_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Agent:
     id: int
     organization_id: int

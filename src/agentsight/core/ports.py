@@ -17,6 +17,7 @@ from .model import (
     Event,
     Feedback,
     Filter,
+    HostName,
     Organization,
     Removed,
     Report,
@@ -127,6 +128,9 @@ class Tenants(Protocol):
     def organization(self, id: int) -> Organization | None: ...
 
     def organization_named(self, name: str) -> Organization | None: ...
+
+    def organization_at(self, slug: str) -> Organization | None:
+        """By its part of an address alone."""
 
     def organizations(self) -> list[Organization]: ...
 
@@ -279,6 +283,22 @@ class Settings(Protocol):
         """How much is kept: conversations, events, files, file_bytes."""
 
 
+class Hosts(Protocol):
+    """Host names; each belongs to one organization."""
+
+    def found(self, host: str) -> HostName | None: ...
+
+    def of(self, organization_id: int) -> list[HostName]:
+        """Oldest first."""
+
+    def add(self, new: HostName) -> HostName: ...
+
+    def remove(self, organization_id: int, host: str) -> int: ...
+
+    def seen(self, host: str, now_us: int) -> None:
+        """Remember that somebody reached us by this name for the first time."""
+
+
 class History(Protocol):
     """What conversations say about the agent that held them."""
 
@@ -374,6 +394,9 @@ class Store(Protocol):
 
     @property
     def keeping(self) -> Keeping: ...
+
+    @property
+    def hosts(self) -> Hosts: ...
 
 
 class Storage(Protocol):

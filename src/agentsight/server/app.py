@@ -25,7 +25,7 @@ from agentsight.errors import AgentSightError, ServerFailed
 from agentsight.storage import open_blobs, open_storage
 from agentsight.storage.migrate import current, latest, migrate
 
-from . import analytics, conversations, described, files, http, ingest, manual, pages, telemetry
+from . import analytics, conversations, described, files, hosts, http, ingest, manual, pages, telemetry
 from .settings import Settings
 from .ui.headers import SecurityHeaders
 
@@ -65,6 +65,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     state.signer = URLSafeTimedSerializer(settings.secret(), salt="files")
     state.keys, state.keys_noted = {}, {}
     state.room = http.Room()
+    state.houses = hosts.Houses(storage)
     app.add_exception_handler(AgentSightError, http.on_refusal)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, http.on_crash)
@@ -93,9 +94,8 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 def wrapped(app: FastAPI) -> ASGIApp:
     """`app` behind the layers that see every request first and every answer last."""
     numbers = itertools.count()
-    return http.Door(
-        SecurityHeaders(http.Express(app, "/api/batch/", ingest.batch)), lambda: f"{_STARTED}-{next(numbers):x}"
-    )
+    inner = hosts.Hosts(http.Express(app, "/api/batch/", ingest.batch), app.state.houses, ("/api/batch/", "/healthz"))
+    return http.Door(SecurityHeaders(inner), lambda: f"{_STARTED}-{next(numbers):x}")
 
 
 @http.needs("anybody")

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from agentsight.core import attachments
 from agentsight.core.model import Attachment
-from agentsight.core.ports import Blobs
+from agentsight.core.ports import Blobs, Store
 from agentsight.errors import NotFound
 
 from . import http
@@ -34,7 +34,13 @@ async def download(request: Request, token: str, name: str) -> Response:
         row = request.app.state.signer.loads(token, max_age=attachments.LINK_LIFETIME_S)
     except BadSignature:
         raise NotFound("this link is not valid any more; ask for a new one") from None
-    kept = await http.read(request, lambda store: store.conversations.attachment(row))
+
+    def ask(store: Store) -> Attachment | None:
+        found = store.conversations.attachment(row)
+        agent = store.tenants.agent(found.agent_id) if found else None
+        return found if agent and http.at_home(request, agent.organization_id) else None
+
+    kept = await http.read(request, ask)
     if kept is None:
         raise NotFound("this file is gone")
     return await run_in_threadpool(_answer, request, kept)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
 from fastapi import FastAPI
@@ -22,7 +23,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentsight.core import tenancy
-from agentsight.core.model import Principal
+from agentsight.core.model import Organization, Principal
 from agentsight.core.permissions import Needed
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import (
@@ -48,7 +49,7 @@ BODY_S = 30  # a body that takes longer is cut
 KEY_MEMORY_S, KEY_GRACE_S = 0.8, 0.2  # how long a verified key is believed; so long a revoked one may still pass
 _SLASHES = re.compile(r"//+")
 _CHAT = re.compile(r"/api/[^/]+/chat(/|$)")  # the chat backend beside us has paths without a last slash
-_HOST = re.compile(r"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
+HOST = re.compile(r"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
 _log = logging.getLogger("agentsight.server")
 
 
@@ -141,9 +142,22 @@ async def signed_in(request: Request, token: str) -> Principal:
         return tenancy.principal_of(store, user) if user else None
 
     found = await read(request, ask)
-    if found is None:
+    if found is None or not at_home(request, found.scope.organization_id):
         raise Unauthorized("this session has ended; sign in again")
     return found
+
+
+# -- whose house it is -----------------------------------------------------------------------------------------------
+def house(request: Request) -> Organization | None:
+    """The organization whose own host name the request came to; None: the installation's."""
+    found: Organization | None = getattr(request.state, "house", None)
+    return found
+
+
+def at_home(request: Request, organization_id: int) -> bool:
+    """Whether people and things of this organization are known where the request came to."""
+    here = house(request)
+    return here is None or here.id == organization_id
 
 
 async def _of_key(request: Request, key: str) -> Principal:
@@ -399,14 +413,24 @@ def row_id(text: str) -> int:
 
 
 def base_url(request: Request) -> str:
-    """How this request reached us, for absolute links; the configured public URL wins."""
+    """How people reach what this request reached, for absolute links: in its own house an organization's host name,
+    elsewhere the configured public URL, else as the request says."""
     settings = request.app.state.settings
-    if settings.public_url:
+    if settings.public_url and house(request) is None:
         return str(settings.public_url)
     host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         raise Invalid.of("Host", "is not a host name")
     return f"{request.url.scheme}://{host}"
+
+
+def url_at(request: Request, host: str | None) -> str:
+    """The same at an organization's own host name, when it has one that people have used."""
+    base = base_url(request)
+    if host is None or house(request) is not None:
+        return base
+    parts = urlsplit(base)
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
 def multi(request: Request) -> Mapping[str, list[str]]:

@@ -19,6 +19,7 @@ class Settings:
 
     `mmdb` is a file to look countries up in before the registries' own data; None: only those.
     `files_url` is where attachment bytes lie, a folder or s3://BUCKET/PREFIX; None: in the data folder.
+    `proxies` are addresses and networks, separated by commas, whose word about the client counts; "*": everybody's.
     """
 
     data: Path
@@ -28,6 +29,7 @@ class Settings:
     port: int = 8000
     mmdb: Path | None = None
     files_url: str | None = None
+    proxies: str = ""
 
     @classmethod
     def of(
@@ -39,7 +41,8 @@ class Settings:
         public = (os.environ.get("AGENTSIGHT_PUBLIC_URL") or "").rstrip("/") or None
         mmdb = os.environ.get("AGENTSIGHT_MMDB") or None
         files = os.environ.get("AGENTSIGHT_FILES") or None
-        return cls(folder, url, public, host, port, Path(mmdb) if mmdb else None, files)
+        proxies = os.environ.get("AGENTSIGHT_TRUSTED_PROXIES") or ""
+        return cls(folder, url, public, host, port, Path(mmdb) if mmdb else None, files, proxies)
 
     @property
     def files(self) -> str:

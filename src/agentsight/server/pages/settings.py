@@ -7,9 +7,7 @@ from functools import partial
 from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
 
 from agentsight.core import branding, shares, tenancy
 from agentsight.core.model import ApiKey, User
@@ -19,7 +17,7 @@ from agentsight.errors import Forbidden, Invalid, NotFound, TooLarge
 
 from ..http import base_url, needs, now_us
 from ..ui import theme
-from .shell import _N, SECTIONS, Visit, act, page, routes
+from .shell import _N, SECTIONS, Visit, act, page
 
 SECTIONS["settings"] = {
     "general": _N("General"),
@@ -186,26 +184,3 @@ def remove_person(visit: Visit, form: FormData) -> Response:
 def _text(form: FormData, name: str) -> str:
     value = form.get(name)
     return value if isinstance(value, str) else ""
-
-
-# -- pictures --------------------------------------------------------------------------------------------------------
-@needs("anybody")
-def logo(request: Request) -> Response:
-    """An organization's logo: a picture whose type its own bytes showed."""
-    slug, which, sha256 = (request.path_params[name] for name in ("slug", "which", "sha256"))
-
-    def ask(store: Store) -> dict[str, Any] | None:
-        for organization in store.tenants.organizations():
-            if organization.slug == slug:
-                kept = (organization.settings.get("brand") or {}).get(which)
-                return kept if isinstance(kept, dict) else None
-        return None
-
-    kept = request.app.state.storage.read(ask)
-    if which not in ("logo", "logo_dark") or not kept or kept.get("sha256") != sha256:
-        return Response(status_code=404)
-    headers = {"Cache-Control": "public, max-age=31536000, immutable", "Content-Security-Policy": "sandbox"}
-    return Response(request.app.state.blobs.get(sha256), headers=headers, media_type=kept["mime_type"])
-
-
-routes.append(Route("/logo/{slug}/{which}/{sha256}", logo))

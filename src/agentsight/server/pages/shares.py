@@ -19,7 +19,7 @@ from agentsight.core.ports import Store
 from agentsight.errors import NotFound
 
 from .. import render
-from ..http import base_url, now_us
+from ..http import at_home, base_url, now_us
 from . import thread
 from .board import Board, overview
 from .period import period
@@ -111,7 +111,7 @@ def _guest(visitor: Visitor) -> Guest:
     def ask(store: Store) -> Guest:
         share = core.find(store, visitor.request.path_params["token"], now_us())
         organization = store.tenants.organization(share.organization_id)
-        if organization is None:
+        if organization is None or not at_home(visitor.request, organization.id):
             raise NotFound("this link does not work, or no longer")
         agents = tuple(agent for agent in store.tenants.agents(organization.id) if agent.id in share.agent_ids)
         nobody = User(0, organization.id, "", "client", share.agent_ids)

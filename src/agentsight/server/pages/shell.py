@@ -27,20 +27,20 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from agentsight.core import audit, sight, tenancy
+from agentsight.core import audit, hosts, sight, tenancy
 from agentsight.core.model import Agent, Organization, Principal, Scope, User
 from agentsight.core.permissions import Needed
 from agentsight.core.ports import Storage, Store
 from agentsight.core.sight import Sight
-from agentsight.errors import Forbidden, NotFound, Refused
+from agentsight.errors import AgentSightError, Forbidden, NotFound, Refused
 
-from ..http import SESSION_COOKIE, client_address, needs, now_us
+from ..http import SESSION_COOKIE, at_home, client_address, house, needs, now_us, url_at
 from ..ui.assets import asset_url
 from ..ui.charts import bar, html
 from ..ui.icons import icon
 from ..ui.markdown import markdown
 from ..ui.text import initials, visible
-from ..ui.theme import Brand
+from ..ui.theme import MAKER, Brand
 from ..ui.words import LANGUAGES, Voice, negotiate
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ MAX_FORM_FIELDS = 200
 MIN_PACKED_BYTES = 600
 _DAY_S = 24 * 3600
 PLACE = "/o/{org}/a/{agent}"
+NOBODY = Brand(MAKER, ours=True)
 
 
 def _N(text: str) -> str:
@@ -93,6 +94,7 @@ SECTIONS: dict[str, dict[str, str]] = {}
 PLACES: dict[str, Needed] = {}
 """What every page needs, by its address below an agent."""
 
+_env.globals.update(maker=MAKER)
 _env.globals.update(bar=bar, icon=icon, asset=asset_url, languages=LANGUAGES, navigation=NAVIGATION, sections=SECTIONS)
 _env.filters.update(href=lambda address: html(' href="{address}"', address=address) if address else "")
 _env.filters.update(visible=visible, initials=initials, markdown=markdown)
@@ -142,12 +144,45 @@ class Visitor:
         return chosen if chosen in THEMES else "auto"
 
     @cached_property
+    def organization_shown(self) -> Organization | None:
+        """Whose colours a page wears: those of the house, else of the person signed in; None: nobody's."""
+        if (here := house(self.request)) is not None or not self.session:
+            return here
+
+        def ask(store: Store) -> Organization | None:
+            user = tenancy.session_user(store, self.session, now_us())
+            return store.tenants.organization(user.organization_id) if user else None
+
+        try:
+            return self.read(ask)
+        except AgentSightError:
+            return None
+
+    @property
+    def brand_root(self) -> str:
+        """What the addresses of a brand's files begin with; in its own house they need not say whose it is."""
+        shown = self.organization_shown
+        return f"/brand/{shown.slug if shown and house(self.request) is None else '-'}/"
+
+    @cached_property
     def brand(self) -> Brand:
-        return Brand("AgentSight")
+        shown = self.organization_shown
+        return Brand.of(shown.name, shown.settings.get("brand") or {}, self.brand_root) if shown else NOBODY
 
     @property
     def brand_url(self) -> str:
-        return f"/theme/-.{self.brand.version}.css"
+        return f"{self.brand_root}{self.brand.version}.css"
+
+    @property
+    def icon_url(self) -> str:
+        return self.brand.favicon or f"{self.brand_root}{self.brand.version}.svg"
+
+    @property
+    def path(self) -> str:
+        """This page's address as people see it: without the organization in its own house."""
+        here = house(self.request)
+        path = self.request.url.path
+        return path.removeprefix(f"/o/{here.slug}") if here else path
 
     # -- the session
     @cached_property
@@ -171,7 +206,7 @@ class Visitor:
     def here(self, **changes: object) -> str:
         """This page's address with some of its query changed; None takes a parameter out."""
         kept = [(name, value) for name, value in self.request.query_params.multi_items() if name not in changes]
-        return self.request.url.path + query(kept + list(changes.items()))
+        return self.path + query(kept + list(changes.items()))
 
     # -- answers
     def render(self, template: str, code: int = 200, **values: Any) -> Response:
@@ -218,16 +253,12 @@ class Visit(Visitor):
         return zone_named(self.params.get("tz"), self.organization.timezone)
 
     @cached_property
-    def brand(self) -> Brand:
-        told = dict(self.organization.settings.get("brand") or {})
-        for which in ("logo", "logo_dark"):
-            kept = told.get(which)
-            told[which] = f"/logo/{self.organization.slug}/{which}/{kept['sha256']}" if isinstance(kept, dict) else ""
-        return Brand.of(self.organization.name, told)
+    def organization_shown(self) -> Organization | None:
+        return self.organization
 
-    @property
-    def brand_url(self) -> str:
-        return f"/theme/{self.organization.slug}.{self.brand.version}.css"
+    def base(self, store: Store) -> str:
+        """What absolute links into this organization begin with."""
+        return url_at(self.request, hosts.primary(store, self.organization.id))
 
     @property
     def scope(self) -> Scope:
@@ -284,14 +315,18 @@ class Visit(Visitor):
     @property
     def root(self) -> str:
         """What every address of this agent begins with."""
-        return f"/o/{self.organization.slug}/a/{self.agent.slug if self.agent else 'all'}/"
+        return f"{self._top}/a/{self.agent.slug if self.agent else 'all'}/"
+
+    @property
+    def _top(self) -> str:
+        return "" if house(self.request) else f"/o/{self.organization.slug}"
 
     def link(self, place: str = "", parameters: Mapping[str, object] | None = None, agent: str | None = None) -> str:
         """The address of a page of this agent; development stays development."""
         given = dict(parameters or {})
         if self.environment == "development":
             given.setdefault("environment", "development")
-        root = f"/o/{self.organization.slug}/a/{agent}/" if agent else self.root
+        root = f"{self._top}/a/{agent}/" if agent else self.root
         return root + place + query(given.items())
 
 
@@ -376,7 +411,7 @@ def enter(request: Request) -> Visit:
     def ask(store: Store) -> Visit:
         user = tenancy.session_user(store, visitor.session, now_us()) if visitor.session else None
         organization = store.tenants.organization(user.organization_id) if user else None
-        if user is None or organization is None:
+        if user is None or organization is None or not at_home(request, organization.id):
             raise SignInNeeded
         every = store.tenants.agents(organization.id)
         seen = tuple(agent for agent in every if not user.agent_ids or agent.id in user.agent_ids)
@@ -395,7 +430,7 @@ def caught(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Reques
         try:
             return await answer(request)
         except SignInNeeded:
-            back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            back = Visitor(request).path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse("/login" + query([("next", back)]), 303)
         except Refused as refused:
             return await run_in_threadpool(error_page, request, refused.status_code, refused.message)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from agentsight.core.ports import Store
+from agentsight.core.model import Organization
+from agentsight.errors import NotFound
 
-from ..http import needs
+from ..http import at_home, house, needs
 from ..ui.assets import Asset, asset
-from ..ui.theme import Brand, style
-from .shell import Visitor, routes
+from ..ui.theme import FILES, Brand, icon, style
+from .shell import NOBODY, Visitor, routes
 
 FOREVER = "public, max-age=31536000, immutable"
 
@@ -28,27 +31,62 @@ async def file(request: Request) -> Response:
     return Response(found.body, headers=headers, media_type=found.media_type)
 
 
-@needs("anybody")
-def theme(request: Request) -> Response:
-    """A brand's colours; unknown organizations look like us."""
+def _absent_is_404(answer: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    """`answer`; what is not there is an empty 404."""
+
+    def careful(request: Request) -> Response:
+        try:
+            return answer(request)
+        except NotFound:
+            return Response(status_code=404)
+
+    return needs("anybody")(careful)
+
+
+@_absent_is_404
+def look(request: Request) -> Response:
+    """A brand's style sheet or drawn icon. Elsewhere than in its own house it has to be asked for by its version, which
+    only its pages know."""
+    slug, version, kind = (request.path_params[name] for name in ("slug", "version", "kind"))
+    shown = _shown(request)
+    found = Brand.of(shown.name, shown.settings.get("brand") or {}, f"/brand/{slug}/") if shown else NOBODY
+    right = version == found.version
+    if kind not in LOOKS or (slug != "-" and not right):
+        raise NotFound("there is no such page")
+    make, media_type = LOOKS[kind]
+    return Response(make(found), headers={"Cache-Control": FOREVER if right else "no-cache"}, media_type=media_type)
+
+
+@_absent_is_404
+def upload(request: Request) -> Response:
+    """A logo, icon or font somebody uploaded, of the type its own bytes showed."""
+    which, sha256 = request.path_params["which"], request.path_params["sha256"]
+    shown = _shown(request)
+    kept = (shown.settings.get("brand") or {}).get(which) if shown and which in FILES else None
+    if not isinstance(kept, dict) or kept.get("sha256") != sha256:
+        raise NotFound("there is no such page")
+    headers = {"Cache-Control": FOREVER, "Content-Security-Policy": "default-src 'none'; sandbox"}
+    return Response(request.app.state.blobs.get(sha256), headers=headers, media_type=kept["mime_type"])
+
+
+def _shown(request: Request) -> Organization | None:
+    """Whose files an address means: the house's where it does not say; None: nobody's. Raises NotFound."""
     slug = request.path_params["slug"]
-
-    def ask(store: Store) -> Brand:
-        for organization in store.tenants.organizations():
-            if organization.slug == slug:
-                return Brand.of(organization.name, organization.settings.get("brand") or {})
-        return Brand("AgentSight")
-
-    brand = Brand("AgentSight") if slug == "-" else Visitor(request).read(ask)
-    current = request.path_params["version"] == brand.version
-    return Response(style(brand), media_type="text/css", headers={"Cache-Control": FOREVER if current else "no-cache"})
+    if slug == "-":
+        return house(request)
+    found: Organization | None = Visitor(request).read(lambda store: store.tenants.organization_at(slug))
+    if found is None or not at_home(request, found.id):
+        raise NotFound("there is no such page")
+    return found
 
 
 @needs("anybody")
 def favicon(request: Request) -> Response:
-    return Response(status_code=204)
+    return RedirectResponse(Visitor(request).icon_url, 302, {"Cache-Control": "no-cache"})
 
 
+LOOKS = {"css": (style, "text/css; charset=utf-8"), "svg": (icon, "image/svg+xml")}
 routes.append(Route("/static/{name}", file))
-routes.append(Route("/theme/{slug}.{version}.css", theme))
+routes.append(Route("/brand/{slug}/{version}.{kind}", look))
+routes.append(Route("/brand/{slug}/{which}/{sha256}", upload))
 routes.append(Route("/favicon.ico", favicon))

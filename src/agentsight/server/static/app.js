@@ -1,7 +1,7 @@
 // Makes the pages quicker to use. Everything works without it; nothing here comes from elsewhere.
 const $ = (css, root = document) => root.querySelector(css);
 const all = (css, root = document) => [...root.querySelectorAll(css)];
-const policy = self.trustedTypes?.createPolicy('agentsight', { createHTML: html => html });
+const policy = self.trustedTypes?.createPolicy('pages', { createHTML: html => html });
 const parse = html => new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, 'text/html'); // our server's pages only
 const say = words => { const place = $('#say'); if (place) place.textContent = words; };
 const typing = () => /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName);

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; "
-    "frame-ancestors {ancestors}; require-trusted-types-for 'script'; trusted-types agentsight"
+    "frame-ancestors {ancestors}; require-trusted-types-for 'script'; trusted-types pages"
 )
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",

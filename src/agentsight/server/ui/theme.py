@@ -1,16 +1,23 @@
-"""White-label colours: a brand's two colours in, a style sheet that is readable in both themes out."""
+"""White-label looks: a brand's two colours in, a style sheet that is readable in both themes out."""
 
 from __future__ import annotations
 
 import colorsys
 import hashlib
+import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .text import initials
+
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 SURFACES = {"light": "#ffffff", "dark": "#14171d"}
+GROUNDS = {"light": ("#ffffff", "#f5f6f8", "#f0f2f5"), "dark": ("#14171d", "#0c0e12", "#1d2129")}
+"""What coloured text stands on in each theme: the card, the page, the quiet field; beside them the colour's own tint."""
+TINT = 0.15
+TEXT, SHAPE = 4.5, 3.0  # WCAG 2.2: text, and shapes one has to see
 FONTS = {
     "system": '-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",Arial,sans-serif',
     "inter": 'Inter,-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",Arial,sans-serif',
@@ -18,6 +25,8 @@ FONTS = {
     "rounded": 'ui-rounded,"SF Pro Rounded",Nunito,"Varela Round",Inter,"Segoe UI",sans-serif',
 }
 RADII = {"square": 3, "soft": 8, "round": 12, "pill": 18}
+FILES = ("logo", "logo_dark", "favicon", "font_file")
+MAKER = "AgentSight"  # named where nobody's brand is, and where a brand wants it
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,48 +38,110 @@ class Brand:
     accent2: str = "#14b88a"
     radius: str = "round"
     font: str = "inter"
-    logo: str = ""  # address of an uploaded logo, none: the letter mark
+    logo: str = ""  # addresses of uploaded files, none: the letter mark, our fonts
     logo_dark: str = ""
+    favicon: str = ""
+    font_file: str = ""
+    powered: bool = False  # says what it is made with
+    ours: bool = False  # nobody's: the installation itself
 
     @classmethod
-    def of(cls, name: str, settings: Mapping[str, Any]) -> Brand:
-        """The brand in an organization's settings; whatever is missing or unsound there is ours."""
+    def of(cls, name: str, settings: Mapping[str, Any], files: str = "") -> Brand:
+        """The brand in an organization's settings, its files below `files`; whatever is unsound there is ours."""
         plain = cls(name)
 
         def colour(key: str, other: str) -> str:
             value = settings.get(key)
             return value.lower() if isinstance(value, str) and _COLOUR.fullmatch(value) else other
 
-        shown = settings.get("name")
+        def address(which: str) -> str:
+            kept = settings.get(which)
+            return f"{files}{which}/{kept['sha256']}" if files and isinstance(kept, dict) else ""
+
+        shown, own = settings.get("name"), address("font_file")
+        fonts = (*FONTS, "own") if own else tuple(FONTS)
         return cls(
             name=shown if isinstance(shown, str) and shown.strip() else name,
             accent=colour("accent", plain.accent),
             accent2=colour("accent2", plain.accent2),
             radius=settings["radius"] if settings.get("radius") in RADII else plain.radius,
-            font=settings["font"] if settings.get("font") in FONTS else plain.font,
-            logo=str(settings.get("logo") or ""),
-            logo_dark=str(settings.get("logo_dark") or ""),
+            font=settings["font"] if settings.get("font") in fonts else plain.font,
+            logo=address("logo"),
+            logo_dark=address("logo_dark"),
+            favicon=address("favicon"),
+            font_file=own,
+            powered=bool(settings.get("powered")),
         )
 
     @property
     def version(self) -> str:
-        return hashlib.sha256(style(self).encode()).hexdigest()[:10]
+        """Changes with everything the style sheet and the drawn icon show."""
+        return hashlib.sha256((style(self) + icon(self)).encode()).hexdigest()[:10]
+
+    @property
+    def letters(self) -> str:
+        """One or two letters that stand for the name."""
+        found = initials(self.name)
+        return found if found != "?" else next((mark for mark in self.name if mark.isalnum()), "•")
 
 
-def style(brand: Brand) -> str:
-    """The brand's style sheet: custom properties only."""
-    accent, button = brand.accent, brand.accent
-    on_button = "#ffffff" if contrast(accent, "#ffffff") >= 3 else "#0b0d12"
-    if contrast(button, on_button) < 4.5:
-        button = readable(accent, on_button, 4.5)
-    text = {theme: readable(accent, mixed(accent, surface, 0.15), 4.7) for theme, surface in SURFACES.items()}
-    return (
-        f":root{{--accent:{accent};--accent2:{brand.accent2};--accent-btn:{button};--accent-fg:{on_button};"
-        f"--accent-text:light-dark({text['light']},{text['dark']});"
-        f"--radius:{RADII[brand.radius]}px;--font:{FONTS[brand.font]}}}"
-    )
+def style(brand: Brand, where: str = ":root") -> str:
+    """The brand's style sheet: custom properties only, for `where` they should hold."""
+    button, on_button = buttons(brand.accent)
+    told = {
+        "brand": brand.accent,
+        "accent": _both(lines(brand.accent)),
+        "accent2": _both(lines(brand.accent2)),
+        "accent-btn": button,
+        "accent-fg": on_button,
+        "accent-edge": _both({theme: readable(button, (ground,), 1.35) for theme, ground in SURFACES.items()}),
+        "accent-text": _both(texts(brand.accent)),
+        "radius": f"{RADII[brand.radius]}px",
+        "font": f"Own,{FONTS['system']}" if brand.font == "own" else FONTS[brand.font],
+    }
+    face = f'@font-face{{font-family:Own;src:url("{brand.font_file}") format("woff2");font-display:swap}}'
+    properties = ";".join(f"--{name}:{value}" for name, value in told.items())
+    return (face if brand.font == "own" else "") + f"{where}{{{properties}}}"
 
 
+def lines(accent: str) -> dict[str, str]:
+    """The colour of lines, bars and maps in each theme: seen against the card, whatever the brand's colour is."""
+    return {theme: readable(accent, (surface,), SHAPE) for theme, surface in SURFACES.items()}
+
+
+def texts(accent: str) -> dict[str, str]:
+    """The colour of words in each theme: readable on every ground and on the colour's own tint."""
+    shown = lines(accent)
+    return {
+        theme: readable(accent, (*grounds, mixed(shown[theme], SURFACES[theme], TINT)), TEXT + 0.2)
+        for theme, grounds in GROUNDS.items()
+    }
+
+
+def buttons(accent: str) -> tuple[str, str]:
+    """A button's colour and the colour of its words."""
+    words = "#ffffff" if contrast(accent, "#ffffff") >= SHAPE else "#0b0d12"
+    return readable(accent, (words,), TEXT), words
+
+
+def icon(brand: Brand) -> str:
+    """A drawn picture for the browser's tab, where a brand has uploaded none."""
+    button, words = buttons(brand.accent)
+    if brand.ours:
+        path = "M7 21.5l5.4-9.5 4.2 6.4 3-4.9L25 21.5"
+        shape = f'<path d="{path}" fill="none" stroke="{words}" stroke-width="2.6" stroke-linecap="round"/>'
+    else:
+        size = 15 if len(brand.letters) > 1 else 19
+        shape = (
+            f'<text x="16" y="{16 + size * 0.36:.1f}" font-family="sans-serif" font-weight="700" font-size="{size}" '
+            f'text-anchor="middle" fill="{words}">{html.escape(brand.letters)}</text>'
+        )
+    corner = min(RADII[brand.radius], 10)
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" width="32" height="32">'
+    return f'{head}<rect width="32" height="32" rx="{corner}" fill="{button}"/>{shape}</svg>'
+
+
+# -- colours ---------------------------------------------------------------------------------------------------------
 def contrast(one: str, two: str) -> float:
     """WCAG contrast of two colours, 1 to 21.
 
@@ -81,13 +152,14 @@ def contrast(one: str, two: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def readable(colour: str, background: str, wanted: float) -> str:
-    """`colour`, made lighter or darker until it stands out from `background` by `wanted`."""
+def readable(colour: str, grounds: Iterable[str], wanted: float) -> str:
+    """`colour`, made lighter or darker until it stands out from every one of `grounds` by `wanted`."""
+    all_of_them = tuple(grounds)
     hue, light, saturation = colorsys.rgb_to_hls(*(channel / 255 for channel in _channels(colour)))
-    step = 0.01 if _luminance(background) < 0.2 else -0.01
+    step = 0.01 if _luminance(all_of_them[0]) < 0.2 else -0.01
     while 0 <= light <= 1:
         shade = _hex([round(255 * channel) for channel in colorsys.hls_to_rgb(hue, light, saturation)])
-        if contrast(shade, background) >= wanted:
+        if all(contrast(shade, ground) >= wanted for ground in all_of_them):
             return shade
         light += step
     return "#ffffff" if step > 0 else "#000000"
@@ -97,6 +169,10 @@ def mixed(colour: str, background: str, part: float) -> str:
     """`part` of `colour` over `background`."""
     pairs = zip(_channels(colour), _channels(background), strict=True)
     return _hex([round(above * part + below * (1 - part)) for above, below in pairs])
+
+
+def _both(shades: Mapping[str, str]) -> str:
+    return f"light-dark({shades['light']},{shades['dark']})"
 
 
 def _channels(colour: str) -> list[int]:

@@ -35,6 +35,16 @@ organization = Table(
     Column("created_us", BigInteger, nullable=False),
 )
 
+host_name = Table(
+    "host_name",
+    metadata,
+    Column("host", Text, primary_key=True),
+    Column("organization_id", Id, ForeignKey("organization.id"), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("seen_us", BigInteger),
+    Index("host_name_organization", "organization_id"),
+)
+
 agent = Table(
     "agent",
     metadata,

@@ -8,6 +8,7 @@ from .audit import SqlAudit
 from .conversations import SqlConversations
 from .history import SqlHistory
 from .keeping import SqlKeeping
+from .hosts import SqlHosts
 from .reports import SqlReports
 from .rollups import SqlRollups
 from .rows import Driver
@@ -60,6 +61,10 @@ class SqlStore:
     @cached_property
     def keeping(self) -> SqlKeeping:
         return SqlKeeping(self._driver)
+
+    @cached_property
+    def hosts(self) -> SqlHosts:
+        return SqlHosts(self._driver)
 
     def hand_over(self, to: SqlStore) -> None:
         """Leave what is still to be written to the store that ends the transaction."""

@@ -27,6 +27,9 @@ class SqlTenants:
         named = (organization.c.name == name) | (organization.c.slug == name)
         return self._organization(select(organization).where(named).order_by(organization.c.name != name))
 
+    def organization_at(self, slug: str) -> Organization | None:
+        return self._organization(select(organization).where(organization.c.slug == slug))
+
     def organizations(self) -> list[Organization]:
         return [_organization(row) for row in self._driver.execute(select(organization).order_by(organization.c.name))]
 
