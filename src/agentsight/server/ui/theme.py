@@ -124,6 +124,28 @@ def buttons(accent: str) -> tuple[str, str]:
     return readable(accent, (words,), TEXT), words
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a brand's colour is used in one theme: the shade, how it stands out, and whether it is the one chosen."""
+
+    use: str  # text, button or line
+    theme: str
+    shade: str
+    ratio: float
+    chosen: bool
+
+
+def verdicts(accent: str) -> list[Verdict]:
+    """What becomes of a colour, for its owner to see."""
+    words, shapes, (button, on_button) = texts(accent), lines(accent), buttons(accent)
+    found = []
+    for theme, surface in SURFACES.items():
+        found.append(Verdict("text", theme, words[theme], contrast(words[theme], surface), words[theme] == accent))
+        found.append(Verdict("button", theme, button, contrast(button, on_button), button == accent))
+        found.append(Verdict("line", theme, shapes[theme], contrast(shapes[theme], surface), shapes[theme] == accent))
+    return found
+
+
 def icon(brand: Brand) -> str:
     """A drawn picture for the browser's tab, where a brand has uploaded none."""
     button, words = buttons(brand.accent)
