@@ -23,7 +23,7 @@ from served import Server
 
 CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-COOKIE = "agentsight_session"
+COOKIE = "session"
 
 
 def now_us() -> int:

@@ -42,7 +42,7 @@ def is_font(data: bytes) -> bool:
     if len(data) < 48 or data[:4] != b"wOF2":
         return False
     length, tables, reserved, _, packed = struct.unpack_from(">IHHII", data, 8)
-    return length == len(data) and 0 < tables < 256 and reserved == 0 and 0 < packed < length
+    return bool(length == len(data) and 0 < tables < 256 and reserved == 0 and 0 < packed < length)
 
 
 def _pair(how: str, data: bytes, at: int) -> tuple[int, int]:

@@ -43,7 +43,7 @@ from agentsight.errors import (
 T = TypeVar("T")
 E = TypeVar("E", bound=Callable[..., Any])
 
-SESSION_COOKIE = "agentsight_session"
+SESSION_COOKIE = "session"
 MOST_HELD_BYTES = 48 * 1024 * 1024  # of batches being stored; decoded they take about five times as much
 BODY_S = 30  # a body that takes longer is cut
 KEY_MEMORY_S, KEY_GRACE_S = 0.8, 0.2  # how long a verified key is believed; so long a revoked one may still pass

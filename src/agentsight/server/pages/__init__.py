@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from . import (
     analytics,
+    branding,
     conversation,
     conversations,
     details,
@@ -24,6 +25,7 @@ router = APIRouter(routes=[*routes, nowhere])
 
 __all__ = [
     "analytics",
+    "branding",
     "conversation",
     "conversations",
     "details",

@@ -8,8 +8,9 @@ from starlette.responses import RedirectResponse, Response
 from agentsight.core import tenancy
 from agentsight.core.model import User
 from agentsight.core.ports import Store
+from agentsight.errors import NotFound
 
-from ..http import SESSION_COOKIE, now_us
+from ..http import SESSION_COOKIE, at_home, now_us
 from ..ui.words import LANGUAGES
 from .shell import THEMES, SignInNeeded, Visit, Visitor, door, enter, local
 
@@ -42,9 +43,14 @@ def use_link(visitor: Visitor, form: FormData) -> Response:
 
     def change(store: Store) -> str | None:
         user = tenancy.use_link(store, token, now_us())
+        if user is not None and not at_home(visitor.request, user.organization_id):
+            raise NotFound("not in this house")  # and, undone with all of this, not used up
         return tenancy.start_session(store, user, now_us()) if user else None
 
-    session = visitor.write(change) if token else None
+    try:
+        session = visitor.write(change) if token else None
+    except NotFound:
+        session = None
     if session is None:
         return visitor.render("login.html", 403, token="", back="", at_once=False, failed=True)
     answer = RedirectResponse(back, 303)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from agentsight.core import branding, shares, tenancy
@@ -15,8 +15,7 @@ from agentsight.core.permissions import Needed
 from agentsight.core.ports import Store
 from agentsight.errors import Forbidden, Invalid, NotFound, TooLarge
 
-from ..http import base_url, needs, now_us
-from ..ui import theme
+from ..http import base_url, now_us
 from .shell import _N, SECTIONS, Visit, act, page
 
 SECTIONS["settings"] = {
@@ -51,8 +50,8 @@ for _name, _needed in NEEDED.items():
     page(f"settings/{_name}", _needed)(partial(lambda visit, section: _shown(visit, section), section=_name))
 
 
-def _shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: int = 200) -> Response:
-    """One section, with what went wrong or the secret just made."""
+def _shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: int = 200, **more: object) -> Response:
+    """One section, with what went wrong or the secret just made; `more` wins over what the section says of itself."""
     facts = visit.read(lambda store: _FACTS[section](store, visit))
     return visit.render(
         f"settings_{section}.html",
@@ -65,18 +64,12 @@ def _shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: i
         wrong=wrong,
         fresh=fresh,
         server=base_url(visit.request),
-        **facts,
+        **{**facts, **more},
     )
 
 
 def _general(store: Store, visit: Visit) -> dict[str, Any]:
     return {}
-
-
-def _branding(store: Store, visit: Visit) -> dict[str, Any]:
-    brand = visit.brand
-    verdicts = [(name, theme.contrast(brand.accent, surface)) for name, surface in theme.SURFACES.items()]
-    return {"fonts": branding.FONTS, "radii": branding.RADII, "verdicts": verdicts}
 
 
 def _keys(store: Store, visit: Visit) -> dict[str, Any]:
@@ -96,7 +89,6 @@ def _shares(store: Store, visit: Visit) -> dict[str, Any]:
 
 _FACTS: dict[str, Callable[[Store, Visit], dict[str, Any]]] = {
     "general": _general,
-    "branding": _branding,
     "keys": _keys,
     "team": _team,
     "shares": _shares,
@@ -126,20 +118,6 @@ def save_agent(visit: Visit, form: FormData) -> Response:
         raise NotFound("no such agent")
     name, actions = _text(form, "name"), _text(form, "escalation_actions")
     return _change(visit, "general", lambda store: branding.set_agent(store, agent, name, actions))
-
-
-@act("settings/branding", "brand.manage")
-def save_branding(visit: Visit, form: FormData) -> Response:
-    told = {name: _text(form, name) for name in ("name", "accent", "accent2", "radius", "font")}
-    return _change(visit, "branding", lambda store: branding.set_brand(store, visit.organization, told))
-
-
-@act("settings/logo", "brand.manage")
-def save_logo(visit: Visit, form: FormData) -> Response:
-    file, which = form.get("file"), _text(form, "which")
-    data = file.file.read(branding.MAX_LOGO_BYTES + 1) if isinstance(file, UploadFile) and file.size else None
-    blobs = visit.request.app.state.blobs
-    return _change(visit, "branding", lambda store: branding.set_logo(store, blobs, visit.organization, which, data))
 
 
 @act("settings/keys", "keys.manage")

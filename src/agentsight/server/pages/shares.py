@@ -19,7 +19,7 @@ from agentsight.core.ports import Store
 from agentsight.errors import NotFound
 
 from .. import render
-from ..http import at_home, base_url, now_us
+from ..http import at_home, now_us
 from . import thread
 from .board import Board, overview
 from .period import period
@@ -73,8 +73,9 @@ def create(visit: Visit, form: FormData) -> Response:
         )
 
     token, share = visit.write(change)
-    offered |= {"made": share, "name": share.name, "url": f"{base_url(visit.request)}/s/{token}"}
-    offered["frame"] = f"{base_url(visit.request)}/e/{token}" if kind == "analytics" else ""
+    base = visit.read(visit.base)
+    offered |= {"made": share, "name": share.name, "url": f"{base}/s/{token}"}
+    offered["frame"] = f"{base}/e/{token}" if kind == "analytics" else ""
     return visit.render("share.html", title=visit.voice.say("Share"), page="", **offered)
 
 

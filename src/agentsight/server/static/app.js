@@ -50,9 +50,18 @@ addEventListener('click', event => {
 addEventListener('submit', event => {
   if (event.target.matches('form[data-swap]')) { event.preventDefault(); swap(address(event.target)); }
 });
-let later;
+let later, worn;
+async function wear(form) { // a form that shows what it would do before it does it: <form data-try>
+  const url = new URL(form.dataset.try, location);
+  for (const [name, value] of new FormData(form)) if (name !== 'csrf') url.searchParams.set(name, value);
+  const [page] = await load(url).catch(() => []), fresh = page && $('#try', page), sheet = fresh && $('link', fresh);
+  if (!sheet) return;
+  document.head.append(sheet);
+  sheet.onload = () => { $('#try').replaceWith(fresh); worn?.remove(); worn = sheet; };
+}
 addEventListener('input', event => {
-  const form = event.target.closest('form[data-auto]');
+  const trying = event.target.closest('form[data-try]'), form = event.target.closest('form[data-auto]');
+  if (trying) { clearTimeout(later); later = setTimeout(wear, 150, trying); }
   if (!form || event.target.closest('.pop')) return;
   clearTimeout(later);
   later = setTimeout(() => swap(address(form)), event.target.type === 'search' ? 240 : 0);

@@ -13,7 +13,6 @@ POLICY = (
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
@@ -35,7 +34,16 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _ALWAYS.items():
                     headers.setdefault(name, value)
+                if _is_trustworthy(scope):
+                    headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
                 headers.setdefault("Content-Security-Policy", POLICY.format(ancestors=state.get("ancestors", "'none'")))
             await send(message)
 
         await self.app(scope, receive, answer)
+
+
+def _is_trustworthy(scope: Scope) -> bool:
+    """Whether browsers heed an opener policy: they do over https and on this machine, and complain elsewhere."""
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    name = host.rpartition(":")[0] or host
+    return scope["scheme"] == "https" or name in ("localhost", "127.0.0.1", "[::1]") or name.endswith(".localhost")
