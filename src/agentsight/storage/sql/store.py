@@ -7,8 +7,8 @@ from functools import cached_property
 from .audit import SqlAudit
 from .conversations import SqlConversations
 from .history import SqlHistory
-from .keeping import SqlKeeping
 from .hosts import SqlHosts
+from .keeping import SqlKeeping
 from .reports import SqlReports
 from .rollups import SqlRollups
 from .rows import Driver
