@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from served import Api, Server, absent
+from served import Api, Postgresql, Server, absent
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -18,6 +18,15 @@ def shared() -> Path:
     if not SHARED.is_dir():
         absent(f"the folder {SHARED.name} with seeds and data is not beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server that makes databases."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    started = Postgresql()
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session")

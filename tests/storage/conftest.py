@@ -20,10 +20,15 @@ from agentsight.storage.migrate import migrate
 NOW_US = time.time_ns() // 1000
 
 
-@pytest.fixture(scope="module", params=["sqlite on disk", "sqlite in memory"])
+@pytest.fixture(scope="module", params=["sqlite on disk", "sqlite in memory", "postgresql"])
 def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     folder: Path = tmp_path_factory.mktemp("storage")
-    opened = open_storage(f"sqlite:///{folder / 'a.db'}" if request.param == "sqlite on disk" else "sqlite://")
+    urls: dict[str, Callable[[], str]] = {
+        "sqlite on disk": lambda: f"sqlite:///{folder / 'a.db'}",
+        "sqlite in memory": lambda: "sqlite://",
+        "postgresql": lambda: request.getfixturevalue("postgresql").fresh(),
+    }
+    opened = open_storage(urls[request.param]())
     migrate(opened)
     yield opened
     opened.close()

@@ -15,7 +15,8 @@ from agentsight.core.ports import Storage, Store
 from agentsight.errors import ConfigError, NotFound, ServerFailed
 from agentsight.storage import open_storage
 from agentsight.storage.migrate import current, latest, migrate
-from agentsight.storage.sqlite import WAITING, driver
+from agentsight.storage.sql.writer import WAITING
+from agentsight.storage.sqlite import driver
 from served import message
 
 from .conftest import accepting, new_agent, scope_of
@@ -90,9 +91,9 @@ def test_changes_that_wait_together_share_a_commit(storage: Storage, agent: Agen
     groups: list[int] = []
     commit = type(storage)._commit_together
 
-    def counted(self: Any, connection: Any, changes: list[Any]) -> None:
+    def counted(self: Any, connection: Any, changes: list[Any], *more: Any, **options: Any) -> None:
         groups.append(len(changes))
-        commit(self, connection, changes)
+        commit(self, connection, changes, *more, **options)
 
     monkeypatch.setattr(type(storage), "_commit_together", counted)
     gate = Gate(storage)

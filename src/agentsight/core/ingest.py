@@ -27,6 +27,10 @@ def accept(
     feedback comes from: `customer` (an API key) or `platform` (a signed-in person).
     """
     sound = [(index, draft) for index, draft in enumerate(drafts) if isinstance(draft, Draft)]
+    keys = dict.fromkeys(draft.conversation_id for _, draft in sound)
+    heads = store.conversations.live(
+        agent.id, list(keys), to_change=True
+    )  # first: what is known is known under its lock
     known = _known(store, agent, [draft for _, draft in sound])
     verdicts = {i: _rejected(i, draft) for i, draft in enumerate(drafts) if isinstance(draft, InvalidEvent)}
     fresh: list[tuple[int, Draft]] = []
@@ -47,7 +51,7 @@ def accept(
                 verdicts[index] = Verdict(index, draft.event_id, "accepted", discarded=True)
         fresh = [(index, draft) for index, draft in fresh if draft.conversation_id not in gone]
     if fresh:
-        for index, draft, row, conversation in _store(store, agent, fresh, now_us, source):
+        for index, draft, row, conversation in _store(store, agent, fresh, heads, now_us, source):
             verdicts[index] = Verdict(index, draft.event_id, "accepted", row, conversation)
     return [verdicts[index] for index in range(len(drafts))]
 
@@ -75,16 +79,21 @@ def _known(store: Store, agent: Agent, drafts: list[Draft]) -> Mapping[str, Even
 
 
 def _store(
-    store: Store, agent: Agent, fresh: list[tuple[int, Draft]], now_us: int, source: str
+    store: Store,
+    agent: Agent,
+    fresh: list[tuple[int, Draft]],
+    heads: Mapping[str, Conversation],
+    now_us: int,
+    source: str,
 ) -> list[tuple[int, Draft, int, int]]:
     """Write the new drafts; gives (index, draft, our row id, our conversation id) of each."""
     grouped: dict[str, list[tuple[int, Draft]]] = {}
     for index, draft in fresh:
         grouped.setdefault(draft.conversation_id, []).append((index, draft))
-    heads = store.conversations.live(agent.id, list(grouped))
     new = [key for key in grouped if key not in heads]
-    next_head = store.conversations.next_ids(len(new)) if new else 0
-    ids = {key: next_head + place for place, key in enumerate(new)} | {key: head.id for key, head in heads.items()}
+    ids = {key: head.id for key, head in heads.items()}
+    if new:
+        ids |= zip(new, store.conversations.next_ids(len(new)), strict=True)
 
     rows = _rows(store, agent, fresh, ids, now_us, source)
     events = [row for _, _, row in rows if isinstance(row, Event)]
@@ -138,19 +147,17 @@ def _rows(
     store: Store, agent: Agent, fresh: list[tuple[int, Draft]], ids: dict[str, int], now_us: int, source: str
 ) -> list[tuple[int, Draft, Event | Feedback]]:
     given = sum(draft.kind == "feedback" for _, draft in fresh)
-    event_id = store.timeline.next_ids(len(fresh) - given) if given < len(fresh) else 0
-    feedback_id = store.conversations.next_feedback_ids(given) if given else 0
+    event_ids = iter(store.timeline.next_ids(len(fresh) - given) if given < len(fresh) else ())
+    feedback_ids = iter(store.conversations.next_feedback_ids(given) if given else ())
     rows: list[tuple[int, Draft, Event | Feedback]] = []
     for index, draft in fresh:
         conversation = ids[draft.conversation_id]
         if draft.kind == "feedback":
-            rows.append((index, draft, _feedback(feedback_id, agent, conversation, draft, source)))
-            feedback_id += 1
+            rows.append((index, draft, _feedback(next(feedback_ids), agent, conversation, draft, source)))
         else:
             row = draft.prepared or _event(0, agent.id, 0, draft)
-            row.id, row.conversation = event_id, conversation
+            row.id, row.conversation = next(event_ids), conversation
             rows.append((index, draft, row))
-            event_id += 1
     return rows
 
 
@@ -210,11 +217,11 @@ def _event(id: int, agent_id: int, conversation: int, draft: Draft) -> Event:
 def _add_attachments(store: Store, rows: list[tuple[int, Draft, Event | Feedback]]) -> None:
     files = [(row, file) for _, draft, row in rows if draft.kind == "attachment" for file in draft.fields["files"]]
     if files:
-        first = store.conversations.next_attachment_ids(len(files))
+        ids = store.conversations.next_attachment_ids(len(files))
         store.conversations.add_attachments(
             [
-                Attachment(first + place, row.agent_id, row.conversation, row.id, **file)
-                for place, (row, file) in enumerate(files)
+                Attachment(id, row.agent_id, row.conversation, row.id, **file)
+                for id, (row, file) in zip(ids, files, strict=True)
             ]
         )
 

@@ -36,8 +36,11 @@ class Timeline(Protocol):
     def known(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Event]:
         """Stored events among these ids."""
 
-    def next_ids(self, count: int) -> int:
-        """The first of `count` unused row ids."""
+    def newest(self) -> str:
+        """A word that changes when an event, a conversation or feedback is added."""
+
+    def next_ids(self, count: int) -> Sequence[int]:
+        """Row ids nobody else will use, ascending."""
 
     def append(self, events: Sequence[Event]) -> None:
         """Store events nobody has stored yet."""
@@ -66,10 +69,12 @@ class Timeline(Protocol):
 class Conversations(Protocol):
     """Heads, filters, pages, feedback and attachment rows."""
 
-    def next_ids(self, count: int) -> int: ...
+    def next_ids(self, count: int) -> Sequence[int]: ...
 
-    def live(self, agent_id: int, conversation_ids: Sequence[str]) -> dict[str, Conversation]:
-        """Live conversations by the caller's id."""
+    def live(
+        self, agent_id: int, conversation_ids: Sequence[str], *, to_change: bool = False
+    ) -> dict[str, Conversation]:
+        """Live conversations by the caller's id; `to_change`: nobody else changes them before this transaction ends."""
 
     def get(self, scope: Scope, id: int, *, deleted: bool = False) -> Conversation | None:
         """One conversation by our id; deleted ones only if asked for."""
@@ -106,7 +111,7 @@ class Conversations(Protocol):
 
     def add_feedbacks(self, feedbacks: Sequence[Feedback]) -> None: ...
 
-    def next_feedback_ids(self, count: int) -> int: ...
+    def next_feedback_ids(self, count: int) -> Sequence[int]: ...
 
     def known_feedbacks(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Feedback]: ...
 
@@ -114,7 +119,7 @@ class Conversations(Protocol):
 
     def add_attachments(self, attachments: Sequence[Attachment]) -> None: ...
 
-    def next_attachment_ids(self, count: int) -> int: ...
+    def next_attachment_ids(self, count: int) -> Sequence[int]: ...
 
     def attachments(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Attachment]]: ...
 
@@ -405,8 +410,12 @@ class Storage(Protocol):
     def read(self, ask: Callable[[Store], T]) -> T:
         """`ask` on a consistent snapshot, in this thread."""
 
-    def write(self, change: Callable[[Store], T]) -> Future[T]:
+    def write(self, change: Callable[[Store], T], *, alongside: bool = False) -> Future[T]:
         """`change` in a transaction; the future is done after the commit.
+
+        It sees and leaves the database as if nobody else wrote meanwhile. `alongside`: it only takes events in
+        (`ingest.accept`), so an engine with several writers may run it beside others of its kind. It may be run again
+        from its start when the engine could not finish it, so it must not leave traces elsewhere.
 
         Raises:
             ServerFailed: too much is waiting already; carries `retry_after_s`.

@@ -24,7 +24,7 @@ def open_storage(url: str) -> Storage:
         module = importlib.import_module(f"{__name__}.{scheme}")
     except ModuleNotFoundError as missing:
         if missing.name == f"{__name__}.{scheme}":
-            raise ConfigError(f"no storage engine for {scheme}://; use sqlite:///PATH") from None
+            raise ConfigError(f"no storage engine for {scheme}://; use sqlite:///PATH or postgresql://...") from None
         raise ConfigError(f"{scheme} needs the package {missing.name}: pip install 'agentsight[{scheme}]'") from None
     opened: Storage = module.open(url)
     return opened

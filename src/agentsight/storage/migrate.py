@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+_alembic = threading.Lock()  # Alembic keeps its state in module globals
 _SCRIPTS = Path(__file__).parent / "sql" / "migrations"
 
 
@@ -27,16 +29,17 @@ def latest() -> str:
 
 def current(storage: Any) -> str | None:
     """The revision the database is at; None: empty."""
-    with storage.engine.connect() as connection:
+    with storage.looking() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def migrate(storage: Any) -> tuple[str | None, str]:
-    """Bring the database to `latest()`; gives the revisions before and after. Nothing happens when it is there already."""
-    before, needed = current(storage), latest()
-    if before != needed:
-        config = _config()
-        with storage.engine.connect() as connection:
+    """Bring the database to `latest()`; gives the revisions before and after. Processes that start together take turns."""
+    with _alembic, storage.migrating() as connection:
+        before, needed = MigrationContext.configure(connection).get_current_revision(), latest()
+        connection.rollback()
+        if before != needed:
+            config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import queue
 import sqlite3
 import sys
 import threading
@@ -20,7 +19,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, or_
+from sqlalchemy import Connection, Engine, Table, Text, create_engine, event, func, or_
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, QueuePool
@@ -28,8 +27,9 @@ from sqlalchemy.pool import NullPool, QueuePool
 from agentsight.core.ports import Store
 from agentsight.errors import AgentSightError, ConfigError, ServerFailed
 
-from .sql.rows import Driver
+from .sql.rows import Driver, Rows, fold
 from .sql.store import SqlStore
+from .sql.writer import Change, Writer, refuse, run
 
 if sys.platform != "win32":
     import fcntl
@@ -37,10 +37,7 @@ if sys.platform != "win32":
 T = TypeVar("T")
 
 OLDEST = (3, 51, 3)  # earlier ones can corrupt a WAL that several connections write. Source: sqlite.org/wal.html, 2026
-WAITING = 2_000  # changes that may wait for the writer; beyond that the caller is asked to come back
-TOGETHER = 64  # changes in one commit at most, so that the first of them need not wait for the last for long
 INDEXED_TOGETHER = 5_000  # events the search index takes at once; so many more a search may have to look through
-IDLE_S = 0.05  # nothing to store for so long: time for the search index
 SCRUB_BUSY_MS = 60_000  # how long writing the file anew waits for others
 BUSY_MS = 5_000  # how long a lock of another process (an import, a backup) is waited for
 READERS = 8
@@ -67,14 +64,40 @@ def driver() -> ModuleType:
 class SqliteDialect:
     """What the shared statements need to know of SQLite."""
 
+    lock = ""  # there is one writer
+
     def in_list(self, column: str, count: int) -> str:
         return f"{column} IN ({', '.join('?' * count)})"
+
+    def within(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, tuple[Any, ...]]:
+        return self.in_list(column, len(values)), tuple(values)
 
     def mark(self) -> str:
         return "?"
 
     def insert(self, table: Table) -> Any:
         return insert(table)
+
+    def insert_many(
+        self, driver: Driver, table: Table, into: str, columns: Sequence[str], rows: Rows, tail: str
+    ) -> None:
+        driver.values(f"INSERT INTO {into} ({', '.join(columns)}) VALUES", rows, tail)
+
+    def update_many(self, driver: Driver, table: Table, columns: Sequence[str], rows: Rows) -> None:
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        driver.many(f"UPDATE {table.name} SET {assignments} WHERE id = ? AND agent_id = ?", rows)
+
+    def next_ids(self, driver: Driver, table: Table, count: int) -> Sequence[int]:
+        """From the first never used; the transaction holds the write lock, so those after it are ours too."""
+        asked = f"SELECT coalesce(max(id), 0) + 1 FROM {table.name} UNION ALL SELECT value FROM marker WHERE name = ?"
+        first = max(int(row[0]) for row in driver.rows(asked, (f"next:{table.name}",)))
+        return range(first, first + count)
+
+    def lower(self, column: Any) -> Any:
+        return func.lower(column)
+
+    def json_member(self, column: Any, key: str) -> Any:
+        return column.op("->", return_type=Text())(_json_path([key]))
 
     def json_equals(self, column: Any, path: str, value: str) -> Any:
         """`->` gives JSON text: a string matches in quotes, a number or a boolean as it is written."""
@@ -155,12 +178,6 @@ def index_more(driver: Driver, most: int) -> None:
     driver.run("INSERT INTO marker VALUES ('indexed', ?) ON CONFLICT DO UPDATE SET value = excluded.value", (last,))
 
 
-def fold(text: str) -> str:
-    """`text` without case, character by character, so that a part of a text stays a part of it: not `lower`, which
-    writes a sigma by its neighbours. The index is fed folded text, for its own folding knows other letters."""
-    return text.casefold()
-
-
 def _contains_folded(text: str | None, needle: str) -> bool:
     return text is not None and needle in fold(text)
 
@@ -185,12 +202,10 @@ class SqliteStorage:
         self._keeper = self._connect() if self._path is None else None  # memory lives while somebody holds it
         self.engine = self._engine(NullPool, "BEGIN IMMEDIATE")
         self._readers = self._engine(QueuePool, "BEGIN", pool_size=READERS, max_overflow=0, pool_timeout=BUSY_MS / 1000)
-        self._waiting: queue.Queue[tuple[Callable[[Store], Any], Future[Any]] | None] = queue.Queue(WAITING)
-        self._writer: threading.Thread | None = None
-        self._starting = threading.Lock()
         self._at_work = threading.Lock()  # of the writer, between its commits free for what stops all writing
-        self._closed = False
         self._heard: list[Callable[[], None]] = []
+        self._written: Connection | None = None  # the writer's own
+        self._writer = Writer("agentsight-writer", self._commit, rest=self._rest, leave=self._leave)
 
     # -- connections -------------------------------------------------------------------------------------------------
     def _connect(self) -> Any:
@@ -253,116 +268,57 @@ class SqliteStorage:
             return ask(SqlStore(Driver(connection, self._dialect, self._compiled)))
 
     # -- writing -----------------------------------------------------------------------------------------------------
-    def write(self, change: Callable[[Store], T]) -> Future[T]:
-        done: Future[T] = Future()
-        self._ensure_writer()
+    def write(self, change: Callable[[Store], T], *, alongside: bool = False) -> Future[T]:
+        return self._writer.put(change)
+
+    def _commit(self, changes: list[Change]) -> None:
         try:
-            self._waiting.put_nowait((change, done))
-        except queue.Full:
-            raise ServerFailed("too much is waiting to be stored; try again", retry_after_s=1) from None
-        return done
+            self._written = self._written or self.engine.connect()
+            with self._at_work:
+                self._commit_together(self._written, changes)
+        except BaseException as failure:
+            self._discard()
+            refuse(changes, _explained(failure))
 
-    def _ensure_writer(self) -> None:
-        if self._writer is not None and self._writer.is_alive():
-            return
-        with self._starting:
-            if self._closed:
-                raise ServerFailed("the server is stopping; try again", retry_after_s=2)
-            if self._writer is None or not self._writer.is_alive():
-                self._writer = threading.Thread(target=self._write_on, name="agentsight-writer", daemon=True)
-                self._writer.start()
-
-    def _write_on(self) -> None:
-        connection: Connection | None = None
-        behind = last = False
-        while not last:
-            changes = self._next_changes(IDLE_S if behind else None)
-            last = bool(changes) and changes[-1] is None
-            try:
-                connection = connection or self.engine.connect()
-                with self._at_work:
-                    if changes:
-                        self._commit_together(connection, [change for change in changes if change is not None])
-                    behind = self._index(connection, now=not changes or last)
-            except BaseException as failure:  # the edge of a thread: whoever waits must hear of it
-                connection = self._discard(connection)
-                behind = False
-                for change in changes:
-                    if change is not None and not change[1].done():
-                        change[1].set_exception(_explained(failure))
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # type: ignore[union-attr]
-            connection.close()
-
-    def _next_changes(self, patience_s: float | None) -> list[Any]:
-        """What waits, at least one thing; nothing, when nothing comes for so long. None among it: the end."""
-        try:
-            first = self._waiting.get(timeout=patience_s)
-        except queue.Empty:
-            return []
-        return [first] if first is None else [first, *self._also_waiting()]
-
-    def _index(self, connection: Connection, now: bool) -> bool:
-        """Feed the search index when nobody waits (`now`), or when too much is not in it yet; True: there is more to do.
+    def _rest(self, idle: bool) -> bool:
+        """Feed the search index when nobody waits, or when too much is not in it yet; True: there is more to do.
 
         It is no part of what a client waits for: searches look through what the index does not know yet. In large parts
         it costs half of what it costs commit by commit.
         """
-        with connection.begin():
-            driver = Driver(connection, self._dialect, self._compiled)
-            behind = unindexed(driver)
-            while behind and (now or behind > INDEXED_TOGETHER):
-                index_more(driver, INDEXED_TOGETHER)
+        try:
+            self._written = self._written or self.engine.connect()
+            with self._at_work, self._written.begin():
+                driver = Driver(self._written, self._dialect, self._compiled)
                 behind = unindexed(driver)
-        return behind > 0
+                while behind and (idle or behind > INDEXED_TOGETHER):
+                    index_more(driver, INDEXED_TOGETHER)
+                    behind = unindexed(driver)
+            return behind > 0
+        except BaseException:
+            self._discard()
+            raise
 
-    def _also_waiting(self) -> Iterator[Any]:
-        for _ in range(TOGETHER - 1):
-            try:
-                change = self._waiting.get_nowait()
-            except queue.Empty:
-                return
-            yield change
-            if change is None:
-                return
+    def _leave(self) -> None:
+        if self._written is not None:
+            with contextlib.suppress(Exception):
+                self._written.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # type: ignore[union-attr]
+            self._written.close()
 
-    def _commit_together(
-        self, connection: Connection, changes: list[tuple[Callable[[Store], Any], Future[Any]]]
-    ) -> None:
-        """All changes in one transaction, each in a savepoint, so that one that fails costs only itself."""
+    def _commit_together(self, connection: Connection, changes: list[Change]) -> None:
         self._require_same_file()
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         with connection.begin():
             driver = Driver(connection, self._dialect, self._compiled)
-            together = SqlStore(driver)
-            for change, done in changes:
-                if not done.set_running_or_notify_cancel():
-                    continue
-                driver.run("SAVEPOINT change")
-                store = SqlStore(driver)
-                try:
-                    outcomes.append((done, change(store), None))
-                    store.hand_over(together)
-                except Exception as failure:
-                    if _is_engine_trouble(failure):
-                        raise
-                    driver.run("ROLLBACK TO change")
-                    outcomes.append((done, None, failure))
-                driver.run("RELEASE change")
-            together.settle()
+            run(driver, changes, _is_engine_trouble)
             if self._path is None:  # readers of shared memory mind a writer who comes unasked
                 index_more(driver, unindexed(driver))
-        for done, result, error in outcomes:
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(result)
+        for change in changes:
+            change.tell()
         for heard in self._heard:
             heard()
 
-    @staticmethod
-    def _discard(connection: Connection | None) -> None:
+    def _discard(self) -> None:
+        connection, self._written = self._written, None
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.invalidate()
@@ -404,6 +360,19 @@ class SqliteStorage:
                     index_more(driver, INDEXED_TOGETHER)
                     behind = unindexed(driver)
 
+    # -- the schema --------------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """A connection for changing the schema."""
+        with self._told("migrate"), self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """A connection for reading what no port tells."""
+        with self._told("look"), self._readers.connect() as connection:
+            yield connection
+
     # -- the rest ----------------------------------------------------------------------------------------------------
     def facts(self) -> Mapping[str, str]:
         return {"engine": "SQLite", "version": self._module.sqlite_version, "where": str(self._path or "memory")}
@@ -433,11 +402,7 @@ class SqliteStorage:
         return {"rewritten": True, "log_emptied": emptied}
 
     def close(self) -> None:
-        with self._starting:
-            self._closed = True
-        if self._writer is not None and self._writer.is_alive():
-            self._waiting.put(None)
-            self._writer.join(timeout=30)
+        self._writer.close()
         self._readers.dispose()
         self.engine.dispose()
         if self._keeper is not None:

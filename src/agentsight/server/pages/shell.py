@@ -458,8 +458,7 @@ nowhere = Route("/o/{rest:path}", needs("anybody")(caught(_no_such_page)), metho
 
 def pulse(store: Store) -> str:
     """A word that changes when anything is stored."""
-    heads = store.conversations
-    return f"{store.timeline.next_ids(0)}.{heads.next_ids(0)}.{heads.next_feedback_ids(0)}"
+    return store.timeline.newest()
 
 
 # -- small things ----------------------------------------------------------------------------------------------------

@@ -63,19 +63,23 @@ class SqlConversations:
         self._driver = driver
 
     # -- heads -------------------------------------------------------------------------------------------------------
-    def next_ids(self, count: int) -> int:
-        return self._driver.next_id(table)
+    def next_ids(self, count: int) -> Sequence[int]:
+        return self._driver.next_ids(table, count)
 
-    def live(self, agent_id: int, conversation_ids: Sequence[str]) -> dict[str, Conversation]:
+    def live(
+        self, agent_id: int, conversation_ids: Sequence[str], *, to_change: bool = False
+    ) -> dict[str, Conversation]:
         dialect = self._driver.dialect
         found: dict[str, Conversation] = {}
-        for start in range(0, len(conversation_ids), 500):
-            some = conversation_ids[start : start + 500]
+        lock = dialect.lock if to_change else ""
+        wanted = sorted(conversation_ids) if to_change else conversation_ids  # locks are taken in one order by all
+        for start in range(0, len(wanted), 500):
+            named, parameters = dialect.within("conversation_id", wanted[start : start + 500])
             sql = (
                 f"SELECT {_COLUMNS} FROM conversation WHERE agent_id = {dialect.mark()} AND deleted_us IS NULL "
-                f"AND {dialect.in_list('conversation_id', len(some))}"
+                f"AND {named}{lock}"
             )
-            for row in self._driver.rows(sql, (agent_id, *some)):
+            for row in self._driver.rows(sql, (agent_id, *parameters)):
                 found[row[2]] = to_conversation(row)
         return found
 
@@ -87,8 +91,7 @@ class SqlConversations:
         return to_conversation(row) if row else None
 
     def add(self, conversations: Sequence[Conversation]) -> None:
-        if conversations:
-            self._driver.insert(table, [_row(head) for head in conversations])
+        self._driver.insert(table, [_row(head) for head in conversations])
 
     def change(self, conversations: Sequence[Conversation]) -> None:
         self._update(_NAMES[2:], [(*(row := _row(head))[2:], row[0], row[1]) for head in conversations])
@@ -97,10 +100,7 @@ class SqlConversations:
         self._update(_GROWING, [_growth_of(head) for head in conversations])
 
     def _update(self, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-        if rows:
-            mark = self._driver.dialect.mark()
-            assignments = ", ".join(f"{name} = {mark}" for name in names)
-            self._driver.many(f"UPDATE conversation SET {assignments} WHERE id = {mark} AND agent_id = {mark}", rows)
+        self._driver.update(table, names, rows)
 
     # -- lists -------------------------------------------------------------------------------------------------------
     def page(
@@ -186,6 +186,12 @@ class SqlConversations:
             event.c.conversation == table.c.id, event.c.kind == "message", dialect.contains(event.c.content, text)
         )
 
+    def is_facet(self, column: Any, value: str) -> ColumnElement[bool]:
+        """As numbers see it: any case, and UNKNOWN for what nobody told."""
+        told = func.coalesce(func.nullif(column, ""), UNKNOWN)
+        clause: ColumnElement[bool] = self._driver.dialect.lower(told) == normal(value)
+        return clause
+
     def contains(self, column: Any, text: str) -> ColumnElement[bool]:
         clause: ColumnElement[bool] = self._driver.dialect.contains(column, text)
         return clause
@@ -194,8 +200,8 @@ class SqlConversations:
         return and_(*(self._driver.dialect.json_equals(table.c.metadata, path, value) for path, value in pairs))
 
     # -- feedback and files ------------------------------------------------------------------------------------------
-    def next_feedback_ids(self, count: int) -> int:
-        return self._driver.next_id(feedback)
+    def next_feedback_ids(self, count: int) -> Sequence[int]:
+        return self._driver.next_ids(feedback, count)
 
     def add_feedbacks(self, feedbacks: Sequence[Feedback]) -> None:
         rows = [
@@ -212,8 +218,7 @@ class SqlConversations:
             )
             for f in feedbacks
         ]
-        if rows:
-            self._driver.insert(feedback, rows)
+        self._driver.insert(feedback, rows)
 
     def known_feedbacks(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Feedback]:
         asked = select(feedback).where(feedback.c.agent_id == agent_id, feedback.c.event_id.in_(event_ids))
@@ -223,13 +228,12 @@ class SqlConversations:
         order = (feedback.c.created_us, feedback.c.event_id)  # ids are made in order of time, whatever came first
         return _grouped(self._beside(feedback, order, agent_id, conversations), _feedback)
 
-    def next_attachment_ids(self, count: int) -> int:
-        return self._driver.next_id(attachment)
+    def next_attachment_ids(self, count: int) -> Sequence[int]:
+        return self._driver.next_ids(attachment, count)
 
     def add_attachments(self, attachments: Sequence[Attachment]) -> None:
         rows = [tuple(getattr(file, column.name) for column in attachment.columns) for file in attachments]
-        if rows:
-            self._driver.insert(attachment, rows)
+        self._driver.insert(attachment, rows)
 
     def attachments(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Attachment]]:
         return _grouped(self._beside(attachment, (), agent_id, conversations), lambda row: Attachment(*row))
@@ -299,20 +303,15 @@ def _environment(value: str) -> ColumnElement[bool]:
     return or_(table.c.environment.is_(None), table.c.environment != "production")
 
 
-def _facet(column: Any, value: str) -> ColumnElement[bool]:
-    """As numbers see it: any case, and UNKNOWN for what nobody told."""
-    return func.lower(func.coalesce(func.nullif(column, ""), UNKNOWN)) == normal(value)
-
-
 PREDICATES: dict[str, Callable[[SqlConversations, Scope, Any], ColumnElement[bool]]] = {
     "conversation_id": lambda store, scope, value: table.c.conversation_id == value,
     "customer_id": lambda store, scope, value: table.c.customer_id == value,
     "customer_id__icontains": lambda store, scope, value: store.contains(table.c.customer_id, value),
     "name": lambda store, scope, value: store.contains(table.c.name, value),
-    "language": lambda store, scope, value: _facet(table.c.language, value),
-    "device": lambda store, scope, value: _facet(table.c.device_kind, value),
-    "source": lambda store, scope, value: _facet(table.c.source, value),
-    "country": lambda store, scope, value: _facet(table.c.country, value),
+    "language": lambda store, scope, value: store.is_facet(table.c.language, value),
+    "device": lambda store, scope, value: store.is_facet(table.c.device_kind, value),
+    "source": lambda store, scope, value: store.is_facet(table.c.source, value),
+    "country": lambda store, scope, value: store.is_facet(table.c.country, value),
     "customer_ip_address": lambda store, scope, value: table.c.customer_ip_address == value,
     "environment": lambda store, scope, value: _environment(value),
     "is_marked": lambda store, scope, value: table.c.is_marked.is_(value),

@@ -172,8 +172,8 @@ class SqlKeeping:
 
     def add_tombstones(self, agent_id: int, digests: Sequence[str], now_us: int) -> None:
         rows = [(agent_id, digest, now_us) for digest in sorted(set(digests))]
-        head = "INSERT INTO tombstone (agent_id, digest, erased_us) VALUES"
-        self._driver.values(head, rows, "ON CONFLICT (agent_id, digest) DO UPDATE SET erased_us = excluded.erased_us")
+        tail = "ON CONFLICT (agent_id, digest) DO UPDATE SET erased_us = excluded.erased_us"
+        self._driver.insert(tombstone, rows, tail=tail)
 
     def tombstones(self, agent_id: int, digests: Sequence[str]) -> dict[str, int]:
         asked = select(tombstone.c.digest, tombstone.c.erased_us).where(tombstone.c.agent_id == agent_id)

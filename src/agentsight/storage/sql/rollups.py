@@ -9,10 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Table
+
 from agentsight.core.measures import ALL_PLANE, DIMENSIONS, PLANES, Deltas, Facet, facet_ids, on_plane
 from agentsight.core.model import Event, Scope
 
 from .rows import Driver, load
+from .schema import facet, presence, rollup
 
 _FACTS = "conversation, id, kind, occurred_us, seq, sender, name, duration_ms, error, detail"
 _DETAILED = ("token_usage", "attachment")
@@ -56,31 +59,27 @@ class SqlRollups:
             self._add_facets(agent_id, deltas.facets)
         sums = sorted((agent_id, *row) for row in deltas.rows())
         if sums:
-            self._driver.values(*self._upsert("rollup", sums))
+            self._upsert(rollup, sums)
         users = sorted(
             (agent_id, int(production), customer & 15, bucket, customer, facet, messages)
             for production, bucket, facet, customer, messages in deltas.user_rows()
         )
         if users:
-            self._driver.values(*self._upsert("presence", users))
+            self._upsert(presence, users)
 
-    def _upsert(self, table: str, rows: list[tuple[Any, ...]]) -> tuple[str, list[tuple[Any, ...]], str]:
-        keys, value, name = _KEYS[table], _VALUES[table], self._names[table]
-        return (
-            f"INSERT INTO {name} ({', '.join(keys)}, {value}) VALUES",
-            rows,
-            f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = {name}.{value} + excluded.{value}",
-        )
+    def _upsert(self, table: Table, rows: list[tuple[Any, ...]]) -> None:
+        keys, value, name = _KEYS[table.name], _VALUES[table.name], self._names[table.name]
+        tail = f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = {name}.{value} + excluded.{value}"
+        self._driver.insert(table, rows, into=name, tail=tail)
 
     def _add_facets(self, agent_id: int, facets: Iterable[Facet]) -> None:
         rows = {
-            (agent_id, plane, number, *on_plane(plane, facet))
-            for facet in facets
-            for plane, number in facet_ids(facet)
+            (agent_id, plane, number, *on_plane(plane, told))
+            for told in facets
+            for plane, number in facet_ids(told)
             if plane
         }
-        head = f"INSERT INTO facet (agent_id, plane, id, {', '.join(DIMENSIONS)}) VALUES"
-        self._driver.values(head, sorted(rows), "ON CONFLICT DO NOTHING")
+        self._driver.insert(facet, sorted(rows), tail="ON CONFLICT DO NOTHING")
 
     # -- reading -----------------------------------------------------------------------------------------------------
     def sums(
@@ -97,9 +96,9 @@ class SqlRollups:
         self.settle()
         plane = _plane({*facets, *([by] if by else [])})
         where, parameters = self._where(scope, production, plane, facets)
-        facet = "r.agent_id, r.facet" if by else "0, 0"
+        told_by = "r.agent_id, r.facet" if by else "0, 0"
         sql = (
-            f"{_spans(spans)} SELECT span.place, r.measure, r.key, SUM(r.value) AS total, {facet} "
+            f"{_spans(spans)} SELECT span.place, r.measure, r.key, SUM(r.value) AS total, {told_by} "
             f"FROM span CROSS JOIN {(KEPT if kept else _OWN)['rollup']} r WHERE {where} AND r.plane = {plane} "
             f"AND r.measure IN ({', '.join(map(str, measures))}) "
             f"AND r.bucket >= span.first AND r.bucket < span.until GROUP BY 1, 2, 3{', 5, 6' if by else ''}"
@@ -189,12 +188,9 @@ class SqlRollups:
     def begin_again(self, agent_id: int) -> None:
         self.settle()
         for name, again in _AGAIN.items():
-            columns = ", ".join(f"{key} {'TEXT' if key == 'key' else 'BIGINT'} NOT NULL" for key in _KEYS[name])
             self._driver.run(f"DROP TABLE IF EXISTS {again}")
-            self._driver.run(
-                f"CREATE TEMPORARY TABLE {again} "
-                f"({columns}, {_VALUES[name]} BIGINT NOT NULL, PRIMARY KEY ({', '.join(_KEYS[name])}))"
-            )
+            self._driver.run(f"CREATE TEMPORARY TABLE {again} AS SELECT * FROM {name} WHERE agent_id < 0")
+            self._driver.run(f"CREATE UNIQUE INDEX {again}_once ON {again} ({', '.join(_KEYS[name])})")
         self._names = _AGAIN
         for name, kept in KEPT.items():  # the events of what was erased are gone, what they added is not
             columns = ", ".join((*_KEYS[name], _VALUES[name]))

@@ -16,14 +16,26 @@ from sqlalchemy import Connection, Executable, Table
 class Dialect(Protocol):
     """What the statements need to know of an engine; `storage/sqlite.py` and `storage/postgresql.py` answer."""
 
+    lock: str
+    """What ends a SELECT of conversations whose rows nobody else may change before the transaction ends."""
+
     def in_list(self, column: str, count: int) -> str:
         """`column IN (...)` for `count` parameters of the driver."""
+
+    def within(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, tuple[Any, ...]]:
+        """`column` is one of `values`, and the parameters to go with it."""
 
     def mark(self) -> str:
         """The driver's parameter mark."""
 
     def insert(self, table: Table) -> Any:
         """The engine's INSERT, which knows ON CONFLICT."""
+
+    def lower(self, column: Any) -> Any:
+        """`column` with A to Z in lower case, and nothing else changed."""
+
+    def json_member(self, column: Any, key: str) -> Any:
+        """What a JSON text column has under this key of its outermost object, as JSON; NULL: nothing."""
 
     def json_equals(self, column: Any, path: str, value: str) -> Any:
         """The scalar at `path` of a JSON text column reads like `value`."""
@@ -43,6 +55,27 @@ class Dialect(Protocol):
 
         `traceless` costs more and leaves nothing of them in the index's pages.
         """
+
+    # -- many rows at once: what it takes to be quick differs most -------------------------------------------------
+    def insert_many(
+        self, driver: Driver, table: Table, into: str, columns: Sequence[str], rows: Rows, tail: str
+    ) -> None:
+        """INSERT rows of these columns into `into`, which is `table` or has columns like it."""
+
+    def update_many(self, driver: Driver, table: Table, columns: Sequence[str], rows: Rows) -> None:
+        """UPDATE rows of one agent; each row has the columns' values, then its id and its agent."""
+
+    def next_ids(self, driver: Driver, table: Table, count: int) -> Sequence[int]:
+        """Ids nobody else will use, ascending."""
+
+
+Rows = Sequence[Sequence[Any]]
+
+
+def fold(text: str) -> str:
+    """`text` without case, character by character, so that a part of a text stays a part of it: not `lower`, which
+    writes a sigma by its neighbours. Indexes are fed folded text, for their own folding knows other letters."""
+    return text.casefold()
 
 
 _TOGETHER = 100  # rows of one statement
@@ -96,16 +129,30 @@ class Driver:
         finally:
             cursor.close()
 
-    def insert(self, table: Table, rows: Sequence[Sequence[Any]]) -> None:
-        """INSERT rows of all columns, in the table's order."""
-        columns = ", ".join(column.name for column in table.columns)
-        self.values(f"INSERT INTO {table.name} ({columns}) VALUES", rows)
+    def insert(
+        self,
+        table: Table,
+        rows: Rows,
+        columns: Sequence[str] | None = None,
+        *,
+        into: str | None = None,
+        tail: str = "",
+    ) -> None:
+        """INSERT rows of all columns in the table's order, or of these; `tail` is for what to do with conflicts."""
+        if rows:
+            names = columns or [column.name for column in table.columns]
+            self.dialect.insert_many(self, table, into or table.name, names, rows, tail)
 
-    def values(self, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
+    def update(self, table: Table, columns: Sequence[str], rows: Rows) -> None:
+        """UPDATE rows of one agent; each row has the columns' values, then its id and its agent."""
+        if rows:
+            self.dialect.update_many(self, table, columns, rows)
+
+    def values(self, head: str, rows: Rows, tail: str = "") -> None:
         """`head (...), (...) tail` for many rows at once.
 
-        The driver lets go of the interpreter for every statement it steps through, and gets it back when a busy event
-        loop lets it; a statement of many rows is stepped through once.
+        SQLite's driver lets go of the interpreter for every statement it steps through, and gets it back when a busy
+        event loop lets it; a statement of many rows is stepped through once.
         """
         for start in range(0, len(rows), _TOGETHER):
             some = rows[start : start + _TOGETHER]
@@ -115,14 +162,6 @@ class Driver:
                 self._compiled[key] = f"{head} {', '.join([f'({marks})'] * len(some))} {tail}"
             self.run(self._compiled[key], [value for row in some for value in row])
 
-    def next_id(self, table: Table) -> int:
-        """The first id never used; the transaction holds the write lock, so `id + n` are ours too."""
-        sql = (
-            f"SELECT coalesce(max(id), 0) + 1 FROM {table.name} "
-            f"UNION ALL SELECT value FROM marker WHERE name = {self.dialect.mark()}"
-        )
-        return max(int(row[0]) for row in self.rows(sql, (f"next:{table.name}",)))
-
     def retire(self, table: Table, highest: int) -> None:
         """Ids up to `highest` are gone for good: links somebody kept must never open what comes later."""
         mark = self.dialect.mark()
@@ -131,3 +170,7 @@ class Driver:
             "CASE WHEN excluded.value > marker.value THEN excluded.value ELSE marker.value END",
             (f"next:{table.name}", highest + 1),
         )
+
+    def next_ids(self, table: Table, count: int) -> Sequence[int]:
+        """Ids nobody else will use, ascending."""
+        return self.dialect.next_ids(self, table, count)

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 
 from agentsight.core.model import Event, Scope
 
 from .rows import Driver, dump_or_none, load
-from .schema import button
+from .schema import button, conversation, feedback
 from .schema import event as table
 
 _COLUMNS = ", ".join(column.name for column in table.columns)
@@ -63,21 +63,22 @@ class SqlTimeline:
         found: dict[str, Event] = {}
         dialect = self._driver.dialect
         for start in range(0, len(event_ids), 500):
-            some = event_ids[start : start + 500]
-            sql = (
-                f"SELECT {_COLUMNS} FROM event WHERE agent_id = {dialect.mark()} "
-                f"AND {dialect.in_list('event_id', len(some))}"
-            )
-            for row in self._driver.rows(sql, (agent_id, *some)):
+            named, parameters = dialect.within("event_id", event_ids[start : start + 500])
+            sql = f"SELECT {_COLUMNS} FROM event WHERE agent_id = {dialect.mark()} AND {named}"
+            for row in self._driver.rows(sql, (agent_id, *parameters)):
                 found[row[3]] = to_event(row)
         return found
 
-    def next_ids(self, count: int) -> int:
-        return self._driver.next_id(table)
+    def newest(self) -> str:
+        highest = (
+            select(func.coalesce(func.max(of.c.id), 0)).scalar_subquery() for of in (table, conversation, feedback)
+        )
+        return ".".join(str(id) for id in self._driver.execute(select(*highest)).one())
+
+    def next_ids(self, count: int) -> Sequence[int]:
+        return self._driver.next_ids(table, count)
 
     def append(self, events: Sequence[Event]) -> None:
-        if not events:
-            return
         self._driver.insert(table, [_row(event) for event in events])
 
     def of(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Event]]:
@@ -134,8 +135,7 @@ class SqlTimeline:
 
     def offer(self, agent_id: int, choices: Iterable[tuple[str, str, str]]) -> None:
         rows = [(agent_id, *choice) for choice in sorted(set(choices))]
-        head = "INSERT INTO button (agent_id, button_event, label, value) VALUES"
-        self._driver.values(head, rows, "ON CONFLICT DO NOTHING")
+        self._driver.insert(button, rows, tail="ON CONFLICT DO NOTHING")
 
     def offered(self, agent_id: int, button_events: Collection[str]) -> dict[str, list[tuple[str, str]]]:
         offered: dict[str, list[tuple[str, str]]] = defaultdict(list)

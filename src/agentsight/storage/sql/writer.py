@@ -1,0 +1,156 @@
+"""Threads that write: each takes what waits, together, and whoever waits hears how it went."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from agentsight.core.ports import Store
+from agentsight.errors import ServerFailed
+
+from .rows import Driver
+from .store import SqlStore
+
+T = TypeVar("T")
+
+WAITING = 2_000  # changes that may wait; beyond that the caller is asked to come back
+TOGETHER = 64  # changes in one commit at most, so that the first of them need not wait for the last for long
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """Something to do in a transaction, and what came of it."""
+
+    work: Callable[[Store], Any]
+    done: Future[Any]
+    result: Any = None
+    refusal: BaseException | None = None
+
+    def tell(self) -> None:
+        """To whoever waits: it is committed, or it was refused."""
+        if self.refusal is not None:
+            self.done.set_exception(self.refusal)
+        else:
+            self.done.set_result(self.result)
+
+
+class Writer:
+    """A queue of changes and the threads that take them, at least one change and at most TOGETHER at a time.
+
+    `commit` tells every change it is given how it went. `rest` is called when nothing came for `idle_s` (True) and after
+    every commit (False), and says whether there is more for it to do; `leave` when a thread ends.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        commit: Callable[[list[Change]], None],
+        *,
+        threads: int = 1,
+        rest: Callable[[bool], bool] | None = None,
+        idle_s: float = 0.05,
+        leave: Callable[[], None] | None = None,
+    ):
+        self._name, self._commit, self._rest, self._idle_s, self._leave = name, commit, rest, idle_s, leave
+        self._count = threads
+        self._waiting: queue.Queue[Change | None] = queue.Queue(WAITING)
+        self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()
+        self._closed = False
+
+    def put(self, work: Callable[[Store], T]) -> Future[T]:
+        """What `work` gives, after the commit. Raises ServerFailed: too much waits, or this is over."""
+        done: Future[T] = Future()
+        self._ensure_threads()
+        try:
+            self._waiting.put_nowait(Change(work, done))
+        except queue.Full:
+            raise ServerFailed("too much is waiting to be stored; try again", retry_after_s=1) from None
+        return done
+
+    def close(self) -> None:
+        """Finish what waits; nothing is taken any more."""
+        with self._starting:
+            self._closed = True
+        running = [thread for thread in self._threads if thread.is_alive()]
+        for _ in running:
+            self._waiting.put(None)
+        for thread in running:
+            thread.join(timeout=30)
+
+    def _ensure_threads(self) -> None:
+        if len(self._threads) == self._count and all(thread.is_alive() for thread in self._threads):
+            return
+        with self._starting:
+            if self._closed:
+                raise ServerFailed("the server is stopping; try again", retry_after_s=2)
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            while len(self._threads) < self._count:
+                self._threads.append(threading.Thread(target=self._write_on, name=self._name, daemon=True))
+                self._threads[-1].start()
+
+    def _write_on(self) -> None:
+        behind = last = False
+        while not last:
+            taken = self._next(self._idle_s if behind else None)
+            last = bool(taken) and taken[-1] is None
+            changes = [change for change in taken if change is not None and change.done.set_running_or_notify_cancel()]
+            try:
+                if changes:
+                    self._commit(changes)
+                behind = self._rest(not taken or last) if self._rest else False
+            except BaseException as failure:  # the edge of a thread: whoever waits must hear of it
+                behind = False
+                refuse(changes, failure)
+        if self._leave:
+            self._leave()
+
+    def _next(self, patience_s: float | None) -> list[Change | None]:
+        """What waits, at least one thing; nothing, when nothing comes for so long. None among it: the end."""
+        try:
+            first = self._waiting.get(timeout=patience_s)
+        except queue.Empty:
+            return []
+        return [first] if first is None else [first, *self._also_waiting()]
+
+    def _also_waiting(self) -> Iterator[Change | None]:
+        for _ in range(TOGETHER - 1):
+            try:
+                change = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            yield change
+            if change is None:
+                return
+
+
+def refuse(changes: Iterable[Change], failure: BaseException) -> None:
+    """Tell those who still wait that it could not be done."""
+    for change in changes:
+        if not change.done.done():
+            change.done.set_exception(failure)
+
+
+def run(driver: Driver, changes: Iterable[Change], is_fatal: Callable[[BaseException], bool]) -> None:
+    """Run all changes in the open transaction, each in a savepoint, so that one that fails costs only itself.
+
+    Nobody is told before the commit. What is fatal ends the whole transaction and is raised.
+    """
+    together = SqlStore(driver)
+    for change in changes:
+        driver.run("SAVEPOINT change")
+        store = SqlStore(driver)
+        try:
+            change.result, change.refusal = change.work(store), None
+            store.hand_over(together)
+        except Exception as failure:
+            if is_fatal(failure):
+                raise
+            driver.run("ROLLBACK TO change")
+            change.refusal = failure
+        driver.run("RELEASE change")
+    together.settle()
