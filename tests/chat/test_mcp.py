@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ def test_five_tools_for_the_bearer_of_the_token(start: Start, url: str) -> None:
         assert call(bob, "list_tasks")["structuredContent"]["result"] == []
         assert call(ann, "delete_task", task_id=task["id"])["structuredContent"]["title"] == "oat milk"
         assert call(ann, "list_tasks")["structuredContent"]["result"] == []
+
+
+def test_where_logs_go_is_not_ours_to_say(tmp_path: Path) -> None:
+    script = (
+        "import logging\nfrom agentsight.chat.app import create_app\nfrom agentsight.chat.settings import Settings\n"
+        f"create_app(Settings.from_env({str(tmp_path)!r}, {{}}))\nprint(logging.getLogger().handlers)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_a_user_in_the_arguments_is_ignored(start: Start) -> None:

@@ -317,7 +317,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
 
 DOORS = [
     ("POST", "/api/ann/chat"), ("POST", "/api/ann/chat/stream"), ("GET", "/api/ann/chat/conversations"),
-    ("GET", "/chat/"), ("POST", "/chat"), ("POST", "/chat/"), ("GET", "/chat/session"), ("POST", "/mcp"),
+    ("GET", "/chat/"), ("POST", "/chat"), ("POST", "/chat/"), ("POST", "/chat/session"), ("POST", "/mcp"),
 ]  # fmt: skip
 
 
@@ -351,3 +351,11 @@ def test_two_authorization_headers_are_one_too_many(backend: Backend) -> None:
     token = issue("ann", backend.settings)
     pairs = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
     assert httpx.get(f"{backend.address}/chat/session", headers=pairs).status_code == 401
+
+
+def test_a_browser_asks_who_it_is_without_being_told_off(backend: Backend) -> None:
+    address = f"{backend.address}/chat/session"
+    for cookies in ({}, {"agentsight_chat": "x"}, {"agentsight_chat": ATTACKS["expired"]()}):
+        answer = httpx.get(address, cookies=cookies)
+        assert answer.status_code == 200 and answer.json() == {"user_id": None}
+    assert httpx.get(address, headers={"Authorization": "Bearer x"}).status_code == 401

@@ -120,8 +120,14 @@ def _seed_line(role: str, timestamp: str | None, content: str) -> bytes:
 
 # -- the page --------------------------------------------------------------------------------------------------------
 @router.get("/chat/session")
-async def session(request: Request, user: SignedIn) -> Response:
-    """Who is signed in, and who answers."""
+async def session(request: Request) -> Response:
+    """Who is signed in, and who answers; `user_id` is null for a browser that is not, or not any more."""
+    try:
+        user = await signed_in(request)
+    except Refusal:
+        if bearer(request) is not None:
+            raise
+        return JSONResponse({"user_id": None})
     responder = chat_of(request).runs.responder
     return JSONResponse({"user_id": user, "provider": responder.provider, "model": responder.model})
 

@@ -5,7 +5,10 @@ Whose tasks they are comes from the run or the token, never from arguments: a mo
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from mcp.server import MCPServer
@@ -64,9 +67,10 @@ User = Annotated[str, Resolve(_resolve)]
 
 def build(db: Database, tasks: Tasks, **options: Any) -> MCPServer:
     """The server with its five tools over `tasks`."""
-    server = MCPServer(
-        "todo", instructions="Manage the signed-in user's to-do list.", version="1", log_level="WARNING", **options
-    )
+    with _logging_left_alone():
+        server = MCPServer(
+            "todo", instructions="Manage the signed-in user's to-do list.", version="1", log_level="WARNING", **options
+        )
 
     async def call(function: Any, *args: Any, **kwargs: Any) -> Task:
         try:
@@ -102,6 +106,17 @@ def build(db: Database, tasks: Tasks, **options: Any) -> MCPServer:
         return await call(tasks.delete, user, task_id)
 
     return server
+
+
+@contextmanager
+def _logging_left_alone() -> Iterator[None]:
+    """Every MCP server gives the root logger a handler when it has none; where logs go is the program's to say."""
+    root, taken = logging.getLogger(), logging.NullHandler()
+    root.addHandler(taken)
+    try:
+        yield
+    finally:
+        root.removeHandler(taken)
 
 
 class _TokenDoor(TokenVerifier):

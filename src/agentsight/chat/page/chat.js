@@ -52,10 +52,23 @@ function finish(item, html) {
   item.classList.remove('writing');
   item.removeAttribute('aria-busy');
   if (html) {
-    const body = item.querySelector('.text');
+    const body = item.querySelector('.text'), said = body.textContent;
     body.classList.remove('plain');
     body.replaceChildren(...parse(html));
+    item.querySelector('.acts').replaceChildren(copier(said));
   }
+}
+
+function copier(said) {
+  const button = copy('t-copy'), label = button.querySelector('span');
+  button.addEventListener('click', async () => {
+    const done = await navigator.clipboard?.writeText(said).then(() => true, () => false);
+    label.textContent = done ? 'Copied' : 'Cannot copy here';
+    say(label.textContent);
+    await wait(1500);
+    label.textContent = 'Copy';
+  });
+  return button;
 }
 
 function mark(item, text) {
@@ -86,7 +99,7 @@ function offerAgain() {
   if (!last || run || pending) return;
   const button = copy('t-again');
   button.addEventListener('click', again);
-  last.querySelector('.bubble').append(button);
+  last.querySelector('.acts').append(button);
 }
 
 function state() {
@@ -95,6 +108,7 @@ function state() {
   $('send').hidden = Boolean(run);
   $('send').disabled = pending || loading;
   $('delete').hidden = title.disabled = thread === null;
+  $('hello').hidden = loading;
   if (!busy) offerAgain(); else log.querySelectorAll('.again').forEach(button => button.remove());
 }
 
@@ -286,6 +300,7 @@ async function open(number, remark) {
   oldest = null;
   notice(remark);
   $('earlier').hidden = true;
+  $('hello').hidden = loading;
   close();
   if (number === null) {
     log.replaceChildren();
@@ -345,6 +360,7 @@ async function threads() {
     if (one.id === thread) title.value = document.activeElement === title ? title.value : one.title;
     return item;
   }));
+  $('none').hidden = page.items.length > 0;
   $('more').hidden = page.next_before === null || shown >= 200;
   current();
 }
@@ -368,7 +384,7 @@ async function wanted(token) {
   const before = await ask('/chat/session').then(answer => answer.json()).catch(() => null);
   let user = null;
   try { user = JSON.parse(atob(token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub; } catch { /* the server will say */ }
-  return !before || before.user_id === user || confirm(`You are signed in as ${before.user_id}. Sign in as ${user} instead?`);
+  return !before?.user_id || before.user_id === user || confirm(`You are signed in as ${before.user_id}. Sign in as ${user} instead?`);
 }
 
 async function enter() {
@@ -377,16 +393,31 @@ async function enter() {
     history.replaceState({}, '', location.pathname + location.search);
     if (await wanted(found)) await signIn(found).catch(() => {});
   }
-  try { me = await (await ask('/chat/session')).json(); } catch (trouble) {
-    if (trouble.status === 401) return void signedOut();
+  try { me = await (await ask('/chat/session')).json(); } catch {
     return notice('The server cannot be reached. Reload the page to try again.');
   }
+  if (!me.user_id) return void signedOut();
   if ($('door').open) $('door').close();
-  $('badge').hidden = me.provider !== 'demo';
-  $('badge').textContent = 'Demo: rules, not an AI model';
+  const demo = me.provider === 'demo';
+  $('badge').hidden = false;
+  $('badge').classList.toggle('model', !demo);
+  $('badge').textContent = demo ? 'Demo: rules, not AI' : me.model;
+  $('about').textContent = demo ? 'This is the rule-based demo, not an AI model. It keeps a to-do list:' : '';
+  $('ideas').replaceChildren(...(demo ? IDEAS : []).map(idea));
+  $('leave').hidden = false;
   threads();
   open(fromAddress());
   $('who').textContent = `Signed in as ${me.user_id}`;
+}
+
+const IDEAS = ['Add buy milk', 'List tasks', 'Complete 1'];
+function idea(text) {
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.className = 'btn';
+  button.textContent = text;
+  button.addEventListener('click', () => { message.focus(); send(text); });
+  return button;
 }
 
 function signedOut() {
@@ -410,6 +441,9 @@ document.addEventListener('keydown', event => {
 });
 $('stop').addEventListener('click', stop);
 $('new').addEventListener('click', () => open(null));
+$('leave').addEventListener('click', async () => {
+  try { await ask('/chat/session', { method: 'DELETE' }); location.assign('/chat/'); } catch (trouble) { notice(trouble.message); }
+});
 $('earlier').addEventListener('click', () => earlier().catch(trouble => notice(trouble.message)));
 $('more').addEventListener('click', () => { shown = Math.min(200, shown + 50); threads(); });
 $('menu').addEventListener('click', event => {
