@@ -6,13 +6,14 @@ import base64
 import binascii
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Any
 
 from agentsight import wire
 from agentsight.errors import InvalidEvent, TooLarge
 
-from .ports import Blobs
+from .ports import Blobs, Storage
 
 LINK_LIFETIME_S = 3_600
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\u200e\u200f\u202a-\u202e\u2066-\u2069]')
@@ -87,3 +88,22 @@ def kept(blobs: Blobs, fields: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidEvent("data", f"is a file over {wire.MAX_FILE_BYTES // 2**20} MiB")
     rest = {name: value for name, value in fields.items() if name not in ("data", "filename", "mime_type")}
     return {**rest, "files": [keep(blobs, data, fields.get("filename"), fields.get("mime_type"))]}
+
+
+def let_go(storage: Storage, blobs: Blobs, hashes: Collection[str]) -> int:
+    """Delete those of these files that nothing names any more; how many went."""
+    unused = storage.read(lambda store: store.keeping.unused(hashes)) if hashes else set()
+    for sha256 in unused:
+        blobs.delete(sha256)
+    return len(unused)
+
+
+def sweep(storage: Storage, blobs: Blobs, before_us: int) -> int:
+    """Delete files older than that which nothing names: a process died between the bytes and the row. How many went.
+
+    `before_us` leaves files alone whose row may still be on its way.
+    """
+    gone, old = 0, blobs.older(before_us)
+    while some := list(islice(old, 500)):
+        gone += let_go(storage, blobs, some)
+    return gone

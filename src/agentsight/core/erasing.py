@@ -5,14 +5,14 @@ from __future__ import annotations
 import hmac
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agentsight.errors import Invalid
 from agentsight.wire import instant
 
-from . import audit, metrics, tombstones
+from . import attachments, audit, metrics, tombstones
 from .measures import Deltas, customer_key
 from .model import Agent, Conversation, Organization, Principal, Removed
 from .ports import Blobs, Storage, Store
@@ -74,7 +74,7 @@ def erase(
         rows += count
         if not part.conversations:
             break
-        _let_go(storage, blobs, part.files)
+        attachments.let_go(storage, blobs, part.files)
 
     def finish(store: Store) -> int:
         key = customer_key(customer_id)
@@ -142,12 +142,6 @@ def _kept(store: Store, agent_id: int, heads: Sequence[Conversation], customer_i
             own.users[production, bucket, facet, names[customer]] += messages
     store.rollups.apply(agent_id, own)
     return len(list(moved.rows())) + len(list(moved.user_rows()))
-
-
-def _let_go(storage: Storage, blobs: Blobs, hashes: Iterable[str]) -> None:
-    """Delete the files nobody names any more."""
-    for sha256 in storage.read(lambda store: store.keeping.unused(list(hashes))):
-        blobs.delete(sha256)
 
 
 # -- the certificate -------------------------------------------------------------------------------------------------

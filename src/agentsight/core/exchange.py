@@ -320,7 +320,12 @@ _COLUMN_FIELDS = {"action": "action_name", "button": "button_event", "token_usag
 
 
 def _items(event: Event, files: list[dict[str, Any]], by_row: Mapping[int, str]) -> Iterator[dict[str, Any]]:
-    """One stored event as batch items: one each, but an upload of several files is one per file."""
+    """One stored event as batch items: one each, but an upload of several files is one per file.
+
+    What retention took the words of is none any more; an archive of the organization keeps its numbers.
+    """
+    if (event.kind == "message" and event.content is None) or (event.kind == "button" and not event.detail.get("label")):
+        return
     body: dict[str, Any] = {"metadata": event.metadata} if event.metadata else {}
     for name, value in event.detail.items():
         if name in ("started_at", "ended_at"):

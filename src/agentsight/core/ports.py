@@ -337,6 +337,35 @@ class Keeping(Protocol):
     def remove(self, agent_id: int, conversations: Sequence[int], *, traceless: bool) -> Removed:
         """Take whole conversations out, with their entries in the search index; `traceless`: also from its pages."""
 
+    def with_content(
+        self, agent_id: int, until_us: int, after: tuple[int, int] | None, limit: int
+    ) -> list[Conversation]:
+        """Live conversations that may hold content from before then, oldest first, above (started_us, id)."""
+
+    def count_content(self, agent_id: int, until_us: int) -> tuple[int, int, int]:
+        """How many conversations those are, how many messages they hold, how many files."""
+
+    def strip_events(
+        self, agent_id: int, conversation: int, from_us: int | None, until_us: int, limit: int
+    ) -> tuple[int, set[str], int | None]:
+        """Take the content out of a conversation's events of that time, about `limit` of them, of its feedback and files.
+
+        Gives how many events, which files, and up to when it is done; None: all of it.
+        """
+
+    def expired(self, agent_id: int, until_us: int, limit: int) -> list[Conversation]:
+        """Live conversations that were over before then, oldest first."""
+
+    def count_expired(self, agent_id: int, until_us: int) -> int: ...
+
+    def deleted(self, agent_id: int, until_us: int, limit: int) -> list[int]:
+        """Conversations people deleted before then."""
+
+    def count_deleted(self, agent_id: int, until_us: int) -> int: ...
+
+    def forget_sums(self, agent_id: int, bucket: int) -> None:
+        """Take what erased conversations had added before that bucket out of the sums, and drop sums that are nothing."""
+
     def unused(self, hashes: Collection[str]) -> set[str]:
         """Those of these files no attachment and no brand names any more."""
 
@@ -459,6 +488,9 @@ class Blobs(Protocol):
 
     def each(self) -> Iterator[str]:
         """The SHA-256 of everything that is kept."""
+
+    def older(self, than_us: int) -> Iterator[str]:
+        """The SHA-256 of what was put before then for the last time; leftovers of writes cut short go on the way."""
 
     def check(self) -> str:
         """Where files are kept, for people; proves that they can be. Raises ServerFailed."""

@@ -41,6 +41,7 @@ def lean(head: Conversation) -> dict[str, Any]:
         "feedback_count": head.feedback_count,
         "metadata": head.metadata,
         "geo_location": geo.location(head.customer_ip_address) if head.customer_ip_address else None,
+        **({} if head.stripped_us is None else {"content_removed_before": instant(head.stripped_us)}),
     }
 
 

@@ -34,9 +34,10 @@ class FileBlobs:
         """Keep `data` and give its SHA-256; on disk, whole, before this returns. Raises ServerFailed: the disk is full."""
         sha256 = hashlib.sha256(data).hexdigest()
         path = self._path(sha256)
-        if path.exists():
-            return sha256
         try:
+            if path.exists():
+                os.utime(path)  # somebody needs it again: no sweep may take it before its row is there
+                return sha256
             self._write(path, data)
         except OSError as wrong:
             raise ServerFailed(
@@ -77,6 +78,17 @@ class FileBlobs:
 
     def each(self) -> Iterator[str]:
         return (path.name for path in sorted(self._folder.glob("*/*")) if _HASH.fullmatch(path.name))
+
+    def older(self, than_us: int) -> Iterator[str]:
+        for path in self._folder.glob("*/*"):
+            try:
+                old = path.stat().st_mtime_ns // 1_000 < than_us
+            except FileNotFoundError:
+                continue
+            if old and path.suffix == ".part":
+                path.unlink(missing_ok=True)
+            elif old and _HASH.fullmatch(path.name):
+                yield path.name
 
     def check(self) -> str:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -61,6 +61,13 @@ class S3Blobs:
             for some in self._store.list():
                 yield from (found["path"].rpartition("/")[2] for found in some)
 
+    def older(self, than_us: int) -> Iterator[str]:
+        with _told("files cannot be listed now; try again"):
+            for some in self._store.list():
+                for found in some:
+                    if found["last_modified"].timestamp() * 1_000_000 < than_us:
+                        yield found["path"].rpartition("/")[2]
+
     def check(self) -> str:
         probe = hashlib.sha256(b"").hexdigest()
         try:

@@ -134,16 +134,18 @@ class SqliteDialect:
         found.update(row[0] for row in driver.rows(unindexed, (indexed(driver), *agent_ids, needle)))
         return sorted(found)
 
-    def unindex(self, driver: Driver, conversations: Sequence[int], *, traceless: bool) -> None:
+    def unindex(
+        self, driver: Driver, ids: Sequence[int], *, column: str = "conversation", traceless: bool = False
+    ) -> None:
         """The index must be told exactly what it was fed."""
         if traceless:
             driver.run("INSERT INTO message_text (message_text, rank) VALUES ('secure-delete', 1)")
         for content, kind in _FED:
             driver.run(
                 f"INSERT INTO message_text (message_text, rowid, content) SELECT 'delete', id, {content} FROM event "
-                f"WHERE {self.in_list('conversation', len(conversations))} AND id <= ? AND kind = 'message' "
+                f"WHERE {self.in_list(column, len(ids))} AND id <= ? AND kind = 'message' "
                 f"AND octet_length(content) {kind} length(content)",
-                (*conversations, indexed(driver)),
+                (*ids, indexed(driver)),
             )
         if traceless:
             driver.run("INSERT INTO message_text (message_text, rank) VALUES ('secure-delete', 0)")

@@ -7,14 +7,14 @@ from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from sqlalchemy import Table, delete, func, select, update
+from sqlalchemy import Table, and_, delete, func, or_, select, tuple_, update
 
 from agentsight.core.measures import Deltas
 from agentsight.core.model import Conversation, Removed
 
 from .conversations import to_conversation
 from .rollups import KEPT, SqlRollups
-from .rows import Driver, load
+from .rows import Driver, dump_or_none, load
 from .schema import (
     attachment,
     button,
@@ -22,9 +22,11 @@ from .schema import (
     event,
     feedback,
     kept_presence,
+    kept_rollup,
     organization,
     presence,
     report,
+    rollup,
     share,
     tombstone,
 )
@@ -96,6 +98,94 @@ class SqlKeeping:
             return 0
         self._driver.retire(table, int(highest))
         return int(self._driver.execute(delete(table).where(*own)).rowcount)
+
+    # -- what has had its time ---------------------------------------------------------------------------------------
+    def with_content(
+        self, agent_id: int, until_us: int, after: tuple[int, int] | None, limit: int
+    ) -> list[Conversation]:
+        place = tuple_(conversation.c.started_us, conversation.c.id)
+        asked = select(conversation).where(*_with_content(agent_id, until_us)).order_by(*place)
+        if after is not None:
+            asked = asked.where(place > after)
+        return [to_conversation(row) for row in self._driver.execute(asked.limit(limit))]
+
+    def count_content(self, agent_id: int, until_us: int) -> tuple[int, int, int]:
+        which = _with_content(agent_id, until_us)
+        own = select(func.count(), func.coalesce(func.sum(conversation.c.message_count), 0)).where(*which)
+        count, messages = self._driver.execute(own).one()
+        files = (
+            select(func.count())
+            .select_from(attachment)
+            .where(
+                attachment.c.agent_id == agent_id,
+                attachment.c.conversation.in_(select(conversation.c.id).where(*which)),
+            )
+        )
+        return int(count), int(messages), int(self._driver.execute(files).scalar() or 0)
+
+    def strip_events(
+        self, agent_id: int, conversation: int, from_us: int | None, until_us: int, limit: int
+    ) -> tuple[int, set[str], int | None]:
+        own = [event.c.agent_id == agent_id, event.c.conversation == conversation, event.c.occurred_us < until_us]
+        if from_us is not None:
+            own.append(event.c.occurred_us >= from_us)
+        columns = (event.c.id, event.c.kind, event.c.error, event.c.detail, event.c.occurred_us)
+        rows = self._driver.execute(select(*columns).where(*own).order_by(event.c.occurred_us).limit(limit)).all()
+        reached = rows[-1].occurred_us if len(rows) == limit else None
+        if reached is not None and rows[0].occurred_us == reached:  # all at one moment: that moment, whole
+            rows = self._driver.execute(select(*columns).where(*own, event.c.occurred_us == reached)).all()
+            reached += 1
+        ids = [row.id for row in rows]
+        files: set[str] = set()
+        for some in _parts(ids):
+            self._driver.dialect.unindex(self._driver, some, column="id")
+            gone = (attachment.c.agent_id == agent_id, attachment.c.event.in_(some))
+            files |= {row[0] for row in self._driver.execute(select(attachment.c.sha256).where(*gone))}
+            self._delete(attachment, agent_id, attachment.c.event.in_(some))
+        mark = self._driver.dialect.mark()
+        self._driver.many(
+            f"UPDATE event SET content = NULL, metadata = NULL, error = {mark}, detail = {mark} "
+            f"WHERE id = {mark} AND agent_id = {mark}",
+            [(None if row.error is None else "", _skeleton(row.kind, row.detail), row.id, agent_id) for row in rows],
+        )
+        said = (feedback.c.agent_id == agent_id, feedback.c.conversation == conversation)
+        self._driver.execute(
+            update(feedback).where(*said, feedback.c.created_us < until_us).values(comment=None, metadata="{}")
+        )
+        return len(rows), files, reached
+
+    def expired(self, agent_id: int, until_us: int, limit: int) -> list[Conversation]:
+        place = (conversation.c.started_us, conversation.c.id)
+        asked = select(conversation).where(*_over(agent_id, until_us)).order_by(*place).limit(limit)
+        return [to_conversation(row) for row in self._driver.execute(asked)]
+
+    def count_expired(self, agent_id: int, until_us: int) -> int:
+        asked = select(func.count()).select_from(conversation).where(*_over(agent_id, until_us))
+        return int(self._driver.execute(asked).scalar() or 0)
+
+    def deleted(self, agent_id: int, until_us: int, limit: int) -> list[int]:
+        asked = select(conversation.c.id).where(*_deleted(agent_id, until_us)).limit(limit)
+        return [row.id for row in self._driver.execute(asked)]
+
+    def count_deleted(self, agent_id: int, until_us: int) -> int:
+        asked = select(func.count()).select_from(conversation).where(*_deleted(agent_id, until_us))
+        return int(self._driver.execute(asked).scalar() or 0)
+
+    def forget_sums(self, agent_id: int, bucket: int) -> None:
+        for kept, sums, value in ((kept_rollup, rollup, "value"), (kept_presence, presence, "messages")):
+            keys = [column.name for column in sums.primary_key.columns]
+            same = and_(*(kept.c[key] == sums.c[key] for key in keys))
+            own = (kept.c.agent_id == agent_id, kept.c.bucket < bucket)
+            had = select(kept.c[value]).where(same, *own)
+            self._driver.execute(
+                update(sums)
+                .where(sums.c.agent_id == agent_id, sums.c.bucket < bucket, had.exists())
+                .values({value: sums.c[value] - had.scalar_subquery()})
+            )
+            self._driver.execute(delete(kept).where(*own))
+            self._driver.execute(
+                delete(sums).where(sums.c.agent_id == agent_id, sums.c.bucket < bucket, sums.c[value] == 0)
+            )
 
     def unused(self, hashes: Collection[str]) -> set[str]:
         left = set(hashes)
@@ -182,6 +272,42 @@ class SqlKeeping:
             for some in _parts(digests)
             for row in self._driver.execute(asked.where(tombstone.c.digest.in_(some)))
         }
+
+
+def _with_content(agent_id: int, until_us: int) -> tuple[Any, ...]:
+    """Done is what was stripped up to after its end."""
+    table = conversation.c
+    over = func.coalesce(table.ended_us, table.started_us)
+    left = or_(table.stripped_us.is_(None), and_(table.stripped_us < until_us, table.stripped_us <= over))
+    return table.agent_id == agent_id, table.deleted_us.is_(None), table.started_us < until_us, left
+
+
+def _over(agent_id: int, until_us: int) -> tuple[Any, ...]:
+    table = conversation.c
+    over = func.coalesce(table.ended_us, table.started_us) < until_us
+    return table.agent_id == agent_id, table.deleted_us.is_(None), table.started_us < until_us, over
+
+
+def _deleted(agent_id: int, until_us: int) -> tuple[Any, ...]:
+    return conversation.c.agent_id == agent_id, conversation.c.deleted_us < until_us
+
+
+_NEEDED = {
+    "conversation": ("customer_id", "device", "source", "language", "environment", "is_used"),
+    "action": ("started_at", "ended_at"),
+    "button": (),
+    "attachment": ("file_count", "message", "message_event_id"),
+}
+"""What the numbers and the order of a transcript need of an event's details; of other kinds, all of it."""
+
+
+def _skeleton(kind: str, detail: str | None) -> str | None:
+    told = load(detail)
+    if kind in _NEEDED:
+        told = {name: value for name, value in told.items() if name in _NEEDED[kind]}
+    if kind == "button":
+        told |= {"label": "", "value": ""}
+    return dump_or_none(told)
 
 
 def _parts(items: Iterable[T]) -> Iterable[list[T]]:

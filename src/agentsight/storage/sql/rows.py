@@ -50,8 +50,10 @@ class Dialect(Protocol):
         newest conversations first is cheaper then.
         """
 
-    def unindex(self, driver: Driver, conversations: Sequence[int], *, traceless: bool) -> None:
-        """Take the messages of conversations out of the search index, before they change or go.
+    def unindex(
+        self, driver: Driver, ids: Sequence[int], *, column: str = "conversation", traceless: bool = False
+    ) -> None:
+        """Take the messages of conversations (or, with column="id", of events) out of the search index, before they go.
 
         `traceless` costs more and leaves nothing of them in the index's pages.
         """
