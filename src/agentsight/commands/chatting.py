@@ -6,6 +6,7 @@ import ipaddress
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from agentsight.errors import ConfigError, Unauthorized
 from agentsight.server.settings import Settings
 
 from .common import Data, Refusal, change, make_agent, now_us
+from .keeping import elsewhere
 from .running import Listener, run
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ def beside(
 
     told = prepare(settings, storage, listener, agent)
     attach(app, create_app(told))
+    app.state.elsewhere = partial(elsewhere, settings, storage)
     return told
 
 

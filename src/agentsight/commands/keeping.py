@@ -1,18 +1,22 @@
-"""agentsight erase: a person taken out of everything, with proof."""
+"""agentsight erase and retention: a person taken out of everything, with proof; what has had its time."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agentsight.core import audit, erasing, tenancy, tombstones
+from agentsight.core import audit, erasing, retention, tenancy, tombstones
 from agentsight.core.model import Agent
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import AgentSightError
+from agentsight.server import upkeep
 from agentsight.server.settings import Settings
 from agentsight.storage import open_blobs
 
@@ -21,6 +25,7 @@ from .common import Data, Database, OrganizationName, Refusal, find_agent, now_u
 
 def register(app: typer.Typer) -> None:
     app.command()(erase)
+    app.command("retention")(run_retention)
 
 
 def erase(
@@ -61,21 +66,12 @@ def erase(
     typer.echo(json.dumps(certificate, ensure_ascii=False, indent=2))
 
 
-def elsewhere(settings: Settings, storage: Storage, agent: Agent) -> dict[str, erasing.Elsewhere]:
+def elsewhere(settings: Settings, storage: Storage, agent: Agent) -> Mapping[str, erasing.Elsewhere]:
     """Where else in the data folder a person may be, by the name their counts get in a certificate."""
-    told: dict[str, erasing.Elsewhere] = {"local_copies": lambda customer: {"files": _copies_gone(settings.data)}}
+    told = dict(upkeep.elsewhere(settings.data, agent))
     if storage.read(lambda store: _chats_as(store, settings, agent)):
         told["chat_rows"] = partial(_forget_in_chat, settings.data)
     return told
-
-
-def _copies_gone(data: Path) -> int:
-    """The copies taken before migrations hold everybody; they are there for a bad day after one, not for good."""
-    gone = 0
-    for copy in (data / "backups").glob("before-*"):
-        copy.unlink()
-        gone += 1
-    return gone
 
 
 def _chats_as(store: Store, settings: Settings, agent: Agent) -> bool:
@@ -95,6 +91,35 @@ def _forget_in_chat(data: Path, customer: str) -> dict[str, int]:
             f"the chat's conversations are here, its packages are not ({missing.name}); install them"
         ) from None
     return forget(data, customer)
+
+
+def run_retention(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what is due to go, remove nothing")] = False,
+    organization: Annotated[
+        str | None, typer.Option("--organization", metavar="NAME", help="Only this one [default: all]")
+    ] = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Remove what has had its time, by each organization's own rules, in small steps beside a running server.
+
+    The server does it by itself every six hours. Prints one JSON line an organization: conversations that lost their
+    content, conversations removed with their numbers, deleted ones purged, events and files.
+    """
+    with opened(data, database) as (settings, storage):
+        owners = storage.read(lambda store: store.tenants.organizations())
+        if organization is not None:
+            owners = [owner for owner in owners if organization in (owner.name, owner.slug)]
+            if not owners:
+                raise Refusal(f"no organization {organization!r}")
+        blobs = open_blobs(settings.files)
+        for owner in owners:
+            if dry_run:
+                rules = retention.rules(owner)
+                outcome = storage.read(partial(retention.preview, organization=owner, rules=rules, now_us=now_us()))
+            else:
+                outcome = retention.Run(storage, blobs, owner, now_us(), lambda: time.sleep(upkeep.REST_S))()
+            typer.echo(json.dumps({"organization": owner.name, **asdict(outcome)}))
 
 
 def _verify(file: Path, data: Path | None, database: str | None) -> None:

@@ -324,7 +324,9 @@ def _items(event: Event, files: list[dict[str, Any]], by_row: Mapping[int, str])
 
     What retention took the words of is none any more; an archive of the organization keeps its numbers.
     """
-    if (event.kind == "message" and event.content is None) or (event.kind == "button" and not event.detail.get("label")):
+    if (event.kind == "message" and event.content is None) or (
+        event.kind == "button" and not event.detail.get("label")
+    ):
         return
     body: dict[str, Any] = {"metadata": event.metadata} if event.metadata else {}
     for name, value in event.detail.items():

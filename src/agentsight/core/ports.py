@@ -347,10 +347,10 @@ class Keeping(Protocol):
 
     def strip_events(
         self, agent_id: int, conversation: int, from_us: int | None, until_us: int, limit: int
-    ) -> tuple[int, set[str], int | None]:
+    ) -> tuple[Removed, int | None]:
         """Take the content out of a conversation's events of that time, about `limit` of them, of its feedback and files.
 
-        Gives how many events, which files, and up to when it is done; None: all of it.
+        Gives what went, and up to when it is done; None: all of it.
         """
 
     def expired(self, agent_id: int, until_us: int, limit: int) -> list[Conversation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from agentsight.errors import Invalid
 
@@ -116,9 +117,10 @@ class Run:
     blobs: Blobs
     organization: Organization
     now_us: int
-    rest: Callable[[], None] = lambda: None
+    rest: Callable[[], object] = lambda: None
     stopped: Callable[[], bool] = lambda: False
     outcome: Outcome = field(default_factory=Outcome)
+    pressed: set[tuple[str, str, str]] = field(default_factory=set)
 
     def __call__(self) -> Outcome:
         """Take out what is due, and note it in the audit log when anything was."""
@@ -130,9 +132,15 @@ class Run:
             if content_us is not None:
                 self._strip(agent, content_us)
             self._purge(agent, kept.deleted_us(self.now_us))
+            if self.pressed:
+                self.storage.write(partial(self._forget_buttons, agent=agent)).result()
         if self.outcome:
             self.storage.write(self._note).result()
         return self.outcome
+
+    def _forget_buttons(self, store: Store, agent: Agent) -> None:
+        store.keeping.orphaned_buttons(agent.id, self.pressed)
+        self.pressed = set()
 
     def _note(self, store: Store) -> None:
         who = Principal(Scope(self.organization.id, ()), "owner", name=NAME)
@@ -180,10 +188,10 @@ class Run:
                 waiting.pop(0)
                 done += 1
                 continue
-            count, gone, reached_us = store.keeping.strip_events(agent.id, head.id, head.stripped_us, until_us, ROWS)
-            files |= gone
-            self.outcome.events += count
-            done += count + 1
+            gone, reached_us = store.keeping.strip_events(agent.id, head.id, head.stripped_us, until_us, ROWS)
+            files |= gone.files
+            self._counted(gone)
+            done += gone.other_events + 1
             whole = reached_us is None
             store.conversations.change([stripped(store, head, until_us) if whole else head.but(stripped_us=reached_us)])
             if whole:
@@ -217,6 +225,7 @@ class Run:
 
     def _counted(self, removed: Removed) -> int:
         self.outcome.events += removed.messages + removed.other_events
+        self.pressed |= removed.buttons
         return removed.conversations
 
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,7 +26,7 @@ from agentsight.errors import AgentSightError, ServerFailed
 from agentsight.storage import open_blobs, open_storage
 from agentsight.storage.migrate import current, latest, migrate
 
-from . import analytics, conversations, described, files, hosts, http, ingest, manual, pages, telemetry
+from . import analytics, conversations, described, files, hosts, http, ingest, keeping, manual, pages, telemetry, upkeep
 from .settings import Settings
 from .ui.headers import SecurityHeaders
 
@@ -46,7 +47,8 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with upkeep.running(storage, app.state.blobs):
+            yield
         await asyncio.to_thread(storage.close)
 
     app = FastAPI(
@@ -65,11 +67,12 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     state.signer = URLSafeTimedSerializer(settings.secret(), salt="files")
     state.keys, state.keys_noted = {}, {}
     state.room = http.Room()
+    state.elsewhere = partial(upkeep.elsewhere, settings.data)
     state.houses = hosts.Houses(storage)
     app.add_exception_handler(AgentSightError, http.on_refusal)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, http.on_crash)
-    for room in (ingest, conversations, files, analytics, pages):
+    for room in (ingest, conversations, files, analytics, keeping, pages):
         app.include_router(room.router)
     for path, answer, says in (("/healthz", healthz, "The process is up"), ("/readyz", readyz, "The database answers")):
         app.add_api_route(path, answer, methods=["GET"], tags=["health"], summary=says)

@@ -81,8 +81,7 @@ class SqlKeeping:
         for name, detail in self._driver.execute(
             select(event.c.name, event.c.detail).where(*own, event.c.kind == "button")
         ):
-            said = load(detail)
-            removed.buttons.add((name or "", str(said.get("label", "")), str(said.get("value", ""))))
+            removed.buttons.add(_choice(name, detail))
         files = select(attachment.c.sha256).where(attachment.c.agent_id == agent_id, attachment.c.conversation.in_(ids))
         removed.files = {row[0] for row in self._driver.execute(files)}
         removed.attachments = self._delete(attachment, agent_id, attachment.c.conversation.in_(ids))
@@ -125,23 +124,23 @@ class SqlKeeping:
 
     def strip_events(
         self, agent_id: int, conversation: int, from_us: int | None, until_us: int, limit: int
-    ) -> tuple[int, set[str], int | None]:
+    ) -> tuple[Removed, int | None]:
         own = [event.c.agent_id == agent_id, event.c.conversation == conversation, event.c.occurred_us < until_us]
         if from_us is not None:
             own.append(event.c.occurred_us >= from_us)
-        columns = (event.c.id, event.c.kind, event.c.error, event.c.detail, event.c.occurred_us)
+        columns = (event.c.id, event.c.kind, event.c.name, event.c.error, event.c.detail, event.c.occurred_us)
         rows = self._driver.execute(select(*columns).where(*own).order_by(event.c.occurred_us).limit(limit)).all()
         reached = rows[-1].occurred_us if len(rows) == limit else None
         if reached is not None and rows[0].occurred_us == reached:  # all at one moment: that moment, whole
             rows = self._driver.execute(select(*columns).where(*own, event.c.occurred_us == reached)).all()
             reached += 1
-        ids = [row.id for row in rows]
-        files: set[str] = set()
-        for some in _parts(ids):
+        removed = Removed(other_events=len(rows))
+        removed.buttons = {_choice(row.name, row.detail) for row in rows if row.kind == "button"}
+        for some in _parts([row.id for row in rows]):
             self._driver.dialect.unindex(self._driver, some, column="id")
             gone = (attachment.c.agent_id == agent_id, attachment.c.event.in_(some))
-            files |= {row[0] for row in self._driver.execute(select(attachment.c.sha256).where(*gone))}
-            self._delete(attachment, agent_id, attachment.c.event.in_(some))
+            removed.files |= {row[0] for row in self._driver.execute(select(attachment.c.sha256).where(*gone))}
+            removed.attachments += self._delete(attachment, agent_id, attachment.c.event.in_(some))
         mark = self._driver.dialect.mark()
         self._driver.many(
             f"UPDATE event SET content = NULL, metadata = NULL, error = {mark}, detail = {mark} "
@@ -152,7 +151,7 @@ class SqlKeeping:
         self._driver.execute(
             update(feedback).where(*said, feedback.c.created_us < until_us).values(comment=None, metadata="{}")
         )
-        return len(rows), files, reached
+        return removed, reached
 
     def expired(self, agent_id: int, until_us: int, limit: int) -> list[Conversation]:
         place = (conversation.c.started_us, conversation.c.id)
@@ -204,8 +203,7 @@ class SqlKeeping:
         for some in _parts(sorted({name for name, _, _ in choices})):
             own = (event.c.agent_id == agent_id, event.c.kind == "button", event.c.name.in_(some))
             for name, detail in self._driver.execute(select(event.c.name, event.c.detail).where(*own).distinct()):
-                said = load(detail)
-                left.discard((name, str(said.get("label", "")), str(said.get("value", ""))))
+                left.discard(_choice(name, detail))
         gone = 0
         for name, label, value in sorted(left):
             which = (button.c.button_event == name) & (button.c.label == label) & (button.c.value == value)
@@ -272,6 +270,12 @@ class SqlKeeping:
             for some in _parts(digests)
             for row in self._driver.execute(asked.where(tombstone.c.digest.in_(some)))
         }
+
+
+def _choice(name: str | None, detail: str | None) -> tuple[str, str, str]:
+    """The button a click was on: button_event, label, value."""
+    told = load(detail)
+    return name or "", str(told.get("label", "")), str(told.get("value", ""))
 
 
 def _with_content(agent_id: int, until_us: int) -> tuple[Any, ...]:

@@ -1,0 +1,77 @@
+"""What the server does by itself, in the background: retention, and files nothing names."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from agentsight.core import attachments, retention
+from agentsight.core.erasing import Elsewhere
+from agentsight.core.model import Agent
+from agentsight.core.ports import Blobs, Storage
+from agentsight.errors import AgentSightError
+
+FIRST_S, EVERY_S = 300, 6 * 3600
+YOUNG_US = 24 * 3600 * 1_000_000  # a file whose row is still on its way is younger than this
+REST_S = 0.05  # between two transactions, for everybody else
+COPIES = "before-*"  # of the database, taken before migrations
+_log = logging.getLogger("agentsight.upkeep")
+
+
+@asynccontextmanager
+async def running(storage: Storage, blobs: Blobs) -> AsyncIterator[None]:
+    """Upkeep goes on inside the block, in a thread of its own; leaving it waits for the step under way alone."""
+    stopped = threading.Event()
+    thread = threading.Thread(target=_go_on, args=(storage, blobs, stopped), name="agentsight-upkeep", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        await asyncio.to_thread(thread.join, 10)
+
+
+def _go_on(storage: Storage, blobs: Blobs, stopped: threading.Event) -> None:
+    patience_s: float = FIRST_S
+    while not stopped.wait(patience_s):
+        patience_s = EVERY_S
+        try:
+            with storage.alone("upkeep") as mine:
+                if mine:
+                    once(storage, blobs, stopped)
+        except AgentSightError as trouble:  # the database rests; the next time is soon enough
+            _log.warning("upkeep was put off: %s", trouble)
+        except Exception:
+            _log.exception("upkeep failed")
+
+
+def once(storage: Storage, blobs: Blobs, stopped: threading.Event) -> None:
+    """One round over all organizations."""
+    now_us = time.time_ns() // 1000
+    for organization in storage.read(lambda store: store.tenants.organizations()):
+        if not stopped.is_set():
+            retention.Run(storage, blobs, organization, now_us, partial(stopped.wait, REST_S), stopped.is_set)()
+    if not stopped.is_set():
+        attachments.sweep(storage, blobs, now_us - YOUNG_US)
+
+
+def elsewhere(data: Path, agent: Agent) -> Mapping[str, Elsewhere]:
+    """Where else below the data folder a person may be, by the name their counts get in a certificate."""
+    return {"local_copies": lambda customer: {"files": copies_gone(data)}}
+
+
+def copies_gone(data: Path) -> int:
+    """The copies taken before migrations hold everybody; they are there for a bad day after one, not for good."""
+    gone = 0
+    for copy in (data / "backups").glob(COPIES):
+        with contextlib.suppress(FileNotFoundError):
+            copy.unlink()
+            gone += 1
+    return gone
