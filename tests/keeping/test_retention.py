@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,8 +29,8 @@ NOW_US = time.time_ns() // 1000
 class House:
     """An organization with one agent, on a real database."""
 
-    def __init__(self, folder: Path):
-        self.storage: Storage = open_storage(f"sqlite:///{folder / 'a.db'}")
+    def __init__(self, folder: Path, url: str):
+        self.storage: Storage = open_storage(url)
         migrate(self.storage)
         self.blobs = FileBlobs(folder / "files")
         self.owner = self.write(lambda store: tenancy.ensure_organization(store, "acme", NOW_US))
@@ -110,11 +110,27 @@ class House:
         return sorted(head.conversation_id for head in heads)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def build(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], House]]:
+    """Builds houses on an engine."""
+    made: list[House] = []
+
+    def building() -> House:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        sqlite = request.param == "sqlite"
+        url = f"sqlite:///{folder / 'a.db'}" if sqlite else request.getfixturevalue("postgresql").fresh()
+        made.append(House(folder, url))
+        return made[-1]
+
+    yield building
+    for house in made:
+        house.storage.close()
+
+
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
-    yield made
-    made.storage.close()
+def house(build: Callable[[], House]) -> House:
+    return build()
 
 
 def test_content_goes_and_every_number_stays(house: House):
@@ -167,8 +183,8 @@ def test_a_preview_says_what_a_run_then_does(house: House):
     assert (line.action, line.detail["expired"]) == ("retention.applied", 1)
 
 
-def test_numbers_that_had_their_time_go_exactly(house: House, tmp_path_factory: pytest.TempPathFactory):
-    other = House(tmp_path_factory.mktemp("other"))
+def test_numbers_that_had_their_time_go_exactly(build: Callable[[], House]):
+    house, other = build(), build()
     for one in (house, other):
         one.talk(10, "new-bbbb")
         one.talk(700, "spared-cccc")
@@ -178,7 +194,6 @@ def test_numbers_that_had_their_time_go_exactly(house: House, tmp_path_factory: 
     other.run(content_days=90)
     assert house.numbers() == other.numbers()
     assert not house.write(lambda store: metrics.rebuild(store, house.scope))
-    other.storage.close()
 
 
 def test_what_erased_people_had_added_goes_with_the_numbers_of_its_time(house: House):
