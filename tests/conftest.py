@@ -29,10 +29,27 @@ def postgresql() -> Iterator[Postgresql]:
     started.close()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What asks a server runs on both engines: where engines could differ always, elsewhere in `make test-all`."""
+    if "server" in metafunc.fixturenames:
+        room, _, name = metafunc.module.__name__.rpartition(".")
+        if room in ONCE:
+            return
+        marks = () if name in ALWAYS_TWICE else (pytest.mark.exhaustive,)
+        engines = ["sqlite", pytest.param("postgresql", marks=marks)]
+        metafunc.parametrize("server", engines, indirect=True, scope="session")
+
+
+ONCE = ("sdk", "seeds", "pages", "chat", "docs")  # rooms that do not care where the server keeps things
+ALWAYS_TWICE = ("test_bad_input", "test_files", "test_isolation", "test_numbers", "test_order", "test_reading")
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A started server that all tests of this process share; each keeps to agents of its own."""
-    started = Server(tmp_path_factory.mktemp("server"))
+    is_sqlite = getattr(request, "param", "sqlite") == "sqlite"
+    database = None if is_sqlite else request.getfixturevalue("postgresql").fresh()
+    started = Server(tmp_path_factory.mktemp("server"), database=database)
     yield started
     log = started.log()
     assert started.stop() in (0, -15), "SIGTERM ends a server cleanly"

@@ -121,15 +121,15 @@ class Postgresql:
 class Server:
     """`agentsight serve` on a loopback port the system chose; `stop()` is SIGTERM, `kill()` is kill -9."""
 
-    def __init__(self, data: Path, *, port: int = 0, before_exec: Any = None, **env: str):
-        self.data = data
+    def __init__(self, data: Path, *, port: int = 0, before_exec: Any = None, database: str | None = None, **env: str):
+        self.data, self.database = data, database or f"sqlite:///{data / 'agentsight.db'}"
         data.mkdir(parents=True, exist_ok=True)
         self._log = open(data / "server.log", "ab")  # noqa: SIM115 -- open as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agentsight.cli", "serve", "--data", str(data), "--port", str(port)],
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=environment(**env),
+            env=environment(AGENTSIGHT_DATABASE_URL=self.database, **env),
             preexec_fn=before_exec,
             text=True,
         )
@@ -152,7 +152,7 @@ class Server:
 
     def key(self, agent: str | None = None, organization: str = "acme", role: str = "write") -> str:
         """A new key, made beside the running server as `agentsight keys create` does."""
-        storage = open_storage(f"sqlite:///{self.data / 'agentsight.db'}")
+        storage = open_storage(self.database)
 
         def make(store: Any) -> str:
             now_us = time.time_ns() // 1000

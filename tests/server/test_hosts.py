@@ -48,7 +48,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
             assert answer.status_code in (200, 201), answer.text
             url = api.get(f"/api/conversations/{found}/attachments/").json()
             ids[name], files[name] = found, str(url)
-    storage = open_storage(f"sqlite:///{server.data / 'agentsight.db'}")
+    storage = open_storage(server.database)
 
     def people(store: Any) -> dict[str, str]:
         now_us, sessions = time.time_ns() // 1000, {}
@@ -206,7 +206,7 @@ def test_a_person_of_another_organization_is_nobody_here(street: Street):
 
 
 def test_a_sign_in_link_of_another_organization_is_refused_and_not_used_up(street: Street):
-    storage = open_storage(f"sqlite:///{street.server.data / 'agentsight.db'}")
+    storage = open_storage(street.server.database)
 
     def link(store: Any) -> str:
         user = store.tenants.user_by_email("owner@baltic.example")

@@ -81,7 +81,7 @@ def test_the_scheme_may_be_written_in_any_case(api: Api, spelled: str):
 
 def test_a_revoked_key_is_refused_within_two_seconds_beside_a_running_server(server: Server, api: Api):
     assert api.get("/api/conversations/").status_code == 200
-    command = [sys.executable, "-m", "agentsight.cli", "keys", "revoke", api.key[:12], "--data", str(server.data)]
+    command = [sys.executable, "-m", "agentsight.cli", "keys", "revoke", api.key[:12], "--database", server.database]
     subprocess.run(command, check=True, capture_output=True)
     time.sleep(1.1)
     assert api.get("/api/conversations/").status_code == 401

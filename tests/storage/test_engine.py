@@ -91,9 +91,9 @@ def test_changes_that_wait_together_share_a_commit(storage: Storage, agent: Agen
     groups: list[int] = []
     commit = type(storage)._commit_together
 
-    def counted(self: Any, connection: Any, changes: list[Any], *more: Any, **options: Any) -> None:
+    def counted(self: Any, connection: Any, changes: list[Any], *more: Any, **options: Any) -> Any:
         groups.append(len(changes))
-        commit(self, connection, changes, *more, **options)
+        return commit(self, connection, changes, *more, **options)
 
     monkeypatch.setattr(type(storage), "_commit_together", counted)
     gate = Gate(storage)

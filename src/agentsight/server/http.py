@@ -68,9 +68,9 @@ async def read(request: Request, ask: Callable[[Store], T]) -> T:
     return await run_in_threadpool(storage(request).read, ask)
 
 
-async def write(request: Request, change: Callable[[Store], T]) -> T:
-    """`change` in a write transaction; returns after its commit."""
-    done: Future[T] = storage(request).write(change)
+async def write(request: Request, change: Callable[[Store], T], *, alongside: bool = False) -> T:
+    """`change` in a write transaction; returns after its commit. `alongside`: it only takes events in."""
+    done: Future[T] = storage(request).write(change, alongside=alongside)
     return await asyncio.shield(asyncio.wrap_future(done))
 
 

@@ -59,7 +59,9 @@ async def _store_batch(request: Request, agent: Agent, body: bytes) -> Response:
     if any(isinstance(draft, Draft) and draft.kind == "attachment" for draft in drafts):
         drafts = await run_in_threadpool(_with_files, request.app.state.blobs, drafts)
     ingest.prepare(agent, drafts)
-    verdicts = await http.write(request, partial(ingest.accept, agent=agent, drafts=drafts, now_us=now_us))
+    verdicts = await http.write(
+        request, partial(ingest.accept, agent=agent, drafts=drafts, now_us=now_us), alongside=True
+    )
     telemetry.count(verdicts)
     telemetry.count_dropped(document.get("dropped"))
     return Json(_batch_answer(verdicts))
@@ -171,7 +173,7 @@ async def post_conversation(request: Request) -> Response:
             return None, False
         return conversations.lookup(store, agent, conversation_id), not existed
 
-    head, created = await http.write(request, change)
+    head, created = await http.write(request, change, alongside=True)
     if head is None:  # it was erased: an old client must hear that all is well, or it sends it again and again
         return Json({"id": None, "conversation_id": conversation_id, "created": False, "discarded": True}, 200)
     answer = render.lean(head) | {"created": created}
@@ -243,7 +245,7 @@ async def _place_all(
         drafts = [_placed(kind, key, body, dict(fields), now_us) for fields in every]
         return ingest.accept(store, agent, drafts, now_us)
 
-    verdicts = await http.write(request, change)
+    verdicts = await http.write(request, change, alongside=True)
     telemetry.count(verdicts)
     return verdicts
 
@@ -394,7 +396,7 @@ async def _store_files(request: Request, agent: Agent, body: dict[str, Any], row
         stored = store.conversations.attachments(agent.id, [verdict.conversation or 0])
         return verdict, [file for file in stored[verdict.conversation or 0] if file.event == verdict.row]
 
-    verdict, files = await http.write(request, change)
+    verdict, files = await http.write(request, change, alongside=True)
     telemetry.count([verdict])
     base = http.base_url(request)
     listed = [render.attachment(file, request.app.state.signer, base) for file in files]

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import orjson
 import psycopg
+from psycopg.adapt import Dumper
 from sqlalchemy import (
     JSON,
     Connection,
@@ -60,7 +61,8 @@ _PASSING = ("08", "40001", "40P01", "57P0", "25006", "53300", "0A000")  # states
 _FULL = ("53100", "53200")
 _UNFIT = ("22003", "22021", "22P05")  # out of range, no text
 _TWICE = "23505"
-_BUSY = ("55P03", "57014", "53")
+_HELD = "55P03"
+_BUSY = (_HELD, "57014", "53")
 _TYPES = {"BIGINT": "bigint", "INTEGER": "integer", "SMALLINT": "smallint", "BOOLEAN": "boolean", "FLOAT": "float8"}
 _LETTERS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _SAID = 'coalesce({0}folded, lower({0}content COLLATE "C"))'  # the text a search looks through; indexed as it stands
@@ -71,10 +73,13 @@ _log = logging.getLogger("agentsight.storage")
 class PostgresqlDialect:
     """What the shared statements need to know of PostgreSQL."""
 
-    lock = " ORDER BY conversation_id FOR NO KEY UPDATE"
-
     def __init__(self) -> None:
         self._grams: str | None = None  # letters the trigram index knows: "any", "ascii"; "none": there is no index
+
+    def lock(self, driver: Driver) -> str:
+        """The first change of a transaction waits for others; later ones do not, for they could wait for one another."""
+        patience, driver.holds_locks = " NOWAIT" if driver.holds_locks else "", True
+        return f" ORDER BY conversation_id FOR NO KEY UPDATE{patience}"
 
     def in_list(self, column: str, count: int) -> str:
         return f"{column} IN ({', '.join(['%s'] * count)})"
@@ -316,8 +321,13 @@ class PostgresqlStorage:
         until = time.monotonic() + PATIENCE_S
         for attempt in itertools.count():
             try:
-                with self._connected(self._writers) as connection:
-                    self._commit_together(connection, changes, alongside, may_meet=attempt < MEETINGS)
+                while changes:  # those that met somebody at a conversation come after the rest
+                    with self._connected(self._writers) as connection:
+                        late = self._commit_together(connection, changes, alongside, may_meet=attempt < MEETINGS)
+                    for change in changes:
+                        if change not in late:
+                            change.tell()
+                    changes = late
             except Exception as failure:
                 met = alongside and attempt < MEETINGS and _state(failure) == _TWICE
                 if not (met or _passes(failure)) or time.monotonic() > until:
@@ -327,23 +337,23 @@ class PostgresqlStorage:
                     self.engine.dispose()
                 time.sleep(min(0.02 * 2**attempt, 0.5) * (0.5 + random.random()))
             else:
-                for change in changes:
-                    change.tell()
                 for heard in self._heard:
                     heard()
                 return
 
-    def _commit_together(self, connection: Connection, changes: list[Change], alongside: bool, may_meet: bool) -> None:
-        """`may_meet`: that somebody stored the same row at the same moment is a reason to begin again, then to see it."""
+    def _commit_together(
+        self, connection: Connection, changes: list[Change], alongside: bool, may_meet: bool
+    ) -> list[Change]:
+        """`may_meet`: that somebody stored the same row at the same moment is a reason to begin again, and then to see it.
+        Gives the changes that have to come again because somebody else holds their conversation."""
+
+        def ends_all(failure: BaseException) -> bool:
+            return _is_trouble(failure) or (alongside and may_meet and _state(failure) == _TWICE)
+
         driver = Driver(connection, self._dialect, self._compiled)
-        shared = "_shared" if alongside else ""
-        driver.run(f"BEGIN; SELECT pg_advisory_xact_lock{shared}({WRITING})")
+        driver.run(f"BEGIN; SELECT pg_advisory_xact_lock{'_shared' if alongside else ''}({WRITING})")
         try:
-            run(
-                driver,
-                changes,
-                lambda failure: _is_trouble(failure) or (alongside and may_meet and _state(failure) == _TWICE),
-            )
+            late = run(driver, changes, ends_all, lambda failure: _state(failure) == _HELD)
         except BaseException:
             if not connection.invalidated and not connection.connection.driver_connection.closed:  # type: ignore[union-attr]
                 driver.run("ROLLBACK")
@@ -352,6 +362,7 @@ class PostgresqlStorage:
             driver.run("COMMIT")
         except Exception as failure:
             raise Unsettled from failure
+        return late
 
     # -- the schema --------------------------------------------------------------------------------------------------
     @contextmanager
@@ -449,9 +460,8 @@ class PostgresqlStorage:
 
 
 def _engine(url: URL, read_only: bool = False, **options: Any) -> Engine:
-    engine = create_engine(
-        url, connect_args={"connect_timeout": CONNECT_S}, query_cache_size=1_000, hide_parameters=True, **options
-    )
+    settled = {"connect_timeout": CONNECT_S, "client_encoding": "utf8"}
+    engine = create_engine(url, connect_args=settled, query_cache_size=1_000, hide_parameters=True, **options)
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _: Any) -> None:
@@ -464,8 +474,16 @@ def _engine(url: URL, read_only: bool = False, **options: Any) -> Engine:
         )
         connection.autocommit = False
         connection.read_only = read_only or None
+        connection.adapters.register_dumper(str, _TextDumper)
 
     return engine
+
+
+class _TextDumper(Dumper):
+    """Text as PostgreSQL can hold it: there is no NUL in it, so the sign for it stands there instead, as in what is stored."""
+
+    def dump(self, text: str) -> bytes:
+        return text.replace("\x00", "␀").encode()
 
 
 class Unsettled(Exception):

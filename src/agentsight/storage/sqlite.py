@@ -64,7 +64,8 @@ def driver() -> ModuleType:
 class SqliteDialect:
     """What the shared statements need to know of SQLite."""
 
-    lock = ""  # there is one writer
+    def lock(self, driver: Driver) -> str:
+        return ""  # there is one writer
 
     def in_list(self, column: str, count: int) -> str:
         return f"{column} IN ({', '.join('?' * count)})"

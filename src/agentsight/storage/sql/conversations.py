@@ -71,7 +71,7 @@ class SqlConversations:
     ) -> dict[str, Conversation]:
         dialect = self._driver.dialect
         found: dict[str, Conversation] = {}
-        lock = dialect.lock if to_change else ""
+        lock = dialect.lock(self._driver) if to_change and conversation_ids else ""
         wanted = sorted(conversation_ids) if to_change else conversation_ids  # locks are taken in one order by all
         for start in range(0, len(wanted), 500):
             named, parameters = dialect.within("conversation_id", wanted[start : start + 500])

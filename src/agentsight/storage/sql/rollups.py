@@ -51,7 +51,7 @@ class SqlRollups:
     def settle(self) -> None:
         """Write what is pending; reading here does it first, the transaction does it last."""
         pending, self.pending = self.pending, {}
-        for agent_id, deltas in pending.items():
+        for agent_id, deltas in sorted(pending.items()):  # in one order by all, so that nobody waits in a circle
             self._write(agent_id, deltas)
 
     def _write(self, agent_id: int, deltas: Deltas) -> None:

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Executable, Table
 class Dialect(Protocol):
     """What the statements need to know of an engine; `storage/sqlite.py` and `storage/postgresql.py` answer."""
 
-    lock: str
-    """What ends a SELECT of conversations whose rows nobody else may change before the transaction ends."""
+    def lock(self, driver: Driver) -> str:
+        """What ends a SELECT of conversations whose rows nobody else may change before the transaction ends."""
 
     def in_list(self, column: str, count: int) -> str:
         """`column IN (...)` for `count` parameters of the driver."""
@@ -104,6 +104,7 @@ class Driver:
     def __init__(self, connection: Connection, dialect: Dialect, compiled: dict[tuple[str, str, int], str]):
         self.connection, self.dialect, self._compiled = connection, dialect, compiled
         self._raw: Any = connection.connection.driver_connection
+        self.holds_locks = False  # of rows, in this transaction
 
     def execute(self, statement: Executable, parameters: Any = None) -> Any:
         return self.connection.execute(statement, parameters)

@@ -135,22 +135,32 @@ def refuse(changes: Iterable[Change], failure: BaseException) -> None:
             change.done.set_exception(failure)
 
 
-def run(driver: Driver, changes: Iterable[Change], is_fatal: Callable[[BaseException], bool]) -> None:
+def run(
+    driver: Driver,
+    changes: Iterable[Change],
+    ends_all: Callable[[BaseException], bool],
+    comes_again: Callable[[BaseException], bool] = lambda failure: False,
+) -> list[Change]:
     """Run all changes in the open transaction, each in a savepoint, so that one that fails costs only itself.
 
-    Nobody is told before the commit. What is fatal ends the whole transaction and is raised.
+    Nobody is told before the commit. What ends all is raised; gives those that have to come again, the first never among
+    them.
     """
     together = SqlStore(driver)
-    for change in changes:
+    late: list[Change] = []
+    for place, change in enumerate(changes):
         driver.run("SAVEPOINT change")
         store = SqlStore(driver)
         try:
             change.result, change.refusal = change.work(store), None
             store.hand_over(together)
         except Exception as failure:
-            if is_fatal(failure):
+            if place and comes_again(failure):
+                late.append(change)
+            elif ends_all(failure):
                 raise
             driver.run("ROLLBACK TO change")
             change.refusal = failure
         driver.run("RELEASE change")
     together.settle()
+    return late
