@@ -315,7 +315,8 @@ class Share:
     """A link that shows something without signing in.
 
     `kind` is analytics, report or conversation, `target` the report's or conversation's id, `address` the query of the
-    page shared, `hosts` the sites that may frame it, `password` its hash.
+    page shared, `hosts` the sites that may frame it, `password` its hash. `sight` names how much it shows
+    (`shares.PRESETS`), `theme` and `widgets` are what a frame is bound to; no widgets: all of them.
     """
 
     id: int
@@ -333,6 +334,9 @@ class Share:
     revoked_us: int | None = None
     views: int = 0
     viewed_us: int | None = None
+    sight: str = "numbers"
+    theme: str = "auto"
+    widgets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,17 +87,21 @@ def _look(store: Store, visit: Visit, chosen: Period) -> Looked:
 
 def drill(visit: Visit, chosen: Period) -> Drill:
     """Addresses of exactly the conversations behind a number of this page."""
-    first_us, until_us = chosen.bounds_us
     kept = {name: value for name, value in visit.params.multi_items() if filters.is_filter(name) and value}
 
     def address(name: str, by: str | None = None, row: Row | None = None) -> str:
-        if by == "weekday_hour" and row is not None:
-            found = metrics.drill_down(name, None, None, first_us, until_us) or {}
-            return visit.link("conversations", {**kept, **found, "counted_hour": row.key, "tz": chosen.tz})
-        timed = row is not None and row.first_us is not None and by in STEPS
-        start = row.first_us if row and timed and row.first_us is not None else first_us
-        end = row.until_us if row and timed and row.until_us is not None else until_us
-        found = metrics.drill_down(name, by, row.key if row else None, start, end) or {}
-        return visit.link("conversations", {**kept, **found})
+        return visit.link("conversations", {**kept, **behind(chosen, name, by, row)})
 
     return address
+
+
+def behind(chosen: Period, name: str, by: str | None = None, row: Row | None = None) -> dict[str, str]:
+    """The parameters that, beside the page's filter, name the conversations behind a number."""
+    first_us, until_us = chosen.bounds_us
+    if by == "weekday_hour" and row is not None:
+        found = metrics.drill_down(name, None, None, first_us, until_us) or {}
+        return {**found, "counted_hour": row.key, "tz": chosen.tz}
+    timed = row is not None and row.first_us is not None and by in STEPS
+    start = row.first_us if row and timed and row.first_us is not None else first_us
+    end = row.until_us if row and timed and row.until_us is not None else until_us
+    return metrics.drill_down(name, by, row.key if row else None, start, end) or {}

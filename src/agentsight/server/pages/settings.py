@@ -84,7 +84,7 @@ def _team(store: Store, visit: Visit) -> dict[str, Any]:
 
 
 def _shares(store: Store, visit: Visit) -> dict[str, Any]:
-    return {"shares": shares.every(store, visit.scope), "now_us": now_us()}
+    return {"shares": shares.every(store, visit.scope), "now_us": now_us(), "days": shares.LIFETIMES_DAYS}
 
 
 _FACTS: dict[str, Callable[[Store, Visit], dict[str, Any]]] = {

@@ -140,7 +140,8 @@ class Visitor:
 
     @property
     def theme(self) -> str:
-        chosen = self.request.query_params.get("theme") or self.request.cookies.get("theme")
+        bound = getattr(self.request.state, "frame_theme", None)
+        chosen = bound or self.request.query_params.get("theme") or self.request.cookies.get("theme")
         return chosen if chosen in THEMES else "auto"
 
     @cached_property

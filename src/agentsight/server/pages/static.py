@@ -16,6 +16,7 @@ from ..ui.assets import Asset, asset
 from ..ui.theme import FILES, Brand, icon, style
 from .shell import NOBODY, Visitor, routes
 
+ANYWHERE = {"Access-Control-Allow-Origin": "*"}  # a frame in a sandbox has no origin of its own to load them from
 FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -25,7 +26,7 @@ async def file(request: Request) -> Response:
     if found is None:
         return Response(status_code=404)
     current = request.query_params.get("v") == found.version
-    headers = {"Cache-Control": FOREVER if current else "no-cache", "Vary": "Accept-Encoding"}
+    headers = {"Cache-Control": FOREVER if current else "no-cache", "Vary": "Accept-Encoding", **ANYWHERE}
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(found.packed, headers=headers | {"Content-Encoding": "gzip"}, media_type=found.media_type)
     return Response(found.body, headers=headers, media_type=found.media_type)
@@ -65,7 +66,7 @@ def upload(request: Request) -> Response:
     kept = (shown.settings.get("brand") or {}).get(which) if shown and which in FILES else None
     if not isinstance(kept, dict) or kept.get("sha256") != sha256:
         raise NotFound("there is no such page")
-    headers = {"Cache-Control": FOREVER, "Content-Security-Policy": "default-src 'none'; sandbox"}
+    headers = {"Cache-Control": FOREVER, "Content-Security-Policy": "default-src 'none'; sandbox", **ANYWHERE}
     return Response(request.app.state.blobs.get(sha256), headers=headers, media_type=kept["mime_type"])
 
 

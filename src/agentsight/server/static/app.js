@@ -40,7 +40,8 @@ addEventListener('click', event => {
   const link = event.target.closest('a[data-swap][href]'), tab = event.target.closest('[role=tab]');
   if (link && !event.metaKey && !event.ctrlKey && !event.shiftKey && event.button === 0) { event.preventDefault(); swap(link.href); }
   if (tab) choose(tab);
-  if (event.target.closest('[data-copy]')) navigator.clipboard?.writeText($('[data-copy]').dataset.copy || location.href).then(() => say('✓'));
+  const copied = event.target.closest('[data-copy]')?.dataset.copy; // words, a place that holds them, or the page's address
+  if (copied != null) navigator.clipboard?.writeText(copied[0] === '#' ? $(copied).textContent : copied || location.href).then(() => say('✓'));
   if (event.target.closest('[data-print]')) print();
   if (event.target.closest('[data-keys]')) $('#keys').showModal();
   const chart = event.target.closest('.ts-p');
@@ -52,10 +53,11 @@ addEventListener('submit', event => {
 });
 let later, worn;
 async function wear(form) { // a form that shows what it would do before it does it: <form data-try>
-  const url = new URL(form.dataset.try, location);
-  for (const [name, value] of new FormData(form)) if (name !== 'csrf') url.searchParams.set(name, value);
+  const url = new URL(form.dataset.try, location), told = [...new FormData(form)].filter(([name]) => !/^(csrf|password)$/.test(name));
+  for (const [name] of told) url.searchParams.delete(name);
+  for (const [name, value] of told) url.searchParams.append(name, value);
   const [page] = await load(url).catch(() => []), fresh = page && $('#try', page), sheet = fresh && $('link', fresh);
-  if (!sheet) return;
+  if (!sheet) return fresh && $('#try').replaceWith(fresh);
   document.head.append(sheet);
   sheet.onload = () => { $('#try').replaceWith(fresh); worn?.remove(); worn = sheet; };
 }

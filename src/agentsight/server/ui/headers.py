@@ -18,7 +18,10 @@ _ALWAYS = {
 
 
 class SecurityHeaders:
-    """Adds what a response has not set itself; an embed names its framers in `request.state.ancestors`."""
+    """Adds what a response has not set itself.
+
+    In `request.state`, a framed page names its framers (`ancestors`), a page that frames another what it frames (`frames`).
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -36,7 +39,9 @@ class SecurityHeaders:
                     headers.setdefault(name, value)
                 if _is_trustworthy(scope):
                     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-                headers.setdefault("Content-Security-Policy", POLICY.format(ancestors=state.get("ancestors", "'none'")))
+                policy = POLICY.format(ancestors=state.get("ancestors", "'none'"))
+                frames = f"; frame-src {state['frames']}" if "frames" in state else ""
+                headers.setdefault("Content-Security-Policy", policy + frames)
             await send(message)
 
         await self.app(scope, receive, answer)

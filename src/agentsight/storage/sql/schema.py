@@ -393,5 +393,8 @@ share = Table(
     Column("revoked_us", BigInteger),
     Column("views", Integer, nullable=False, server_default="0"),
     Column("viewed_us", BigInteger),
+    Column("sight", Text, nullable=False, server_default="numbers"),
+    Column("theme", Text, nullable=False, server_default="auto"),
+    Column("widgets", Text, nullable=False, server_default="[]"),
     Index("share_newest", "organization_id", "created_us"),
 )

@@ -31,6 +31,9 @@ class SqlShares:
             "password": new.password,
             "created_us": new.created_us,
             "expires_us": new.expires_us,
+            "sight": new.sight,
+            "theme": new.theme,
+            "widgets": dump(new.widgets),
         }
         id = int(self._driver.execute(insert(share).values(**values)).inserted_primary_key[0])
         return _share(self._driver.execute(select(share).where(share.c.id == id)).one())
@@ -43,6 +46,10 @@ class SqlShares:
         own = share.c.organization_id == organization_id
         newest = select(share).where(own).order_by(share.c.created_us.desc(), share.c.id.desc()).limit(500)
         return [_share(row) for row in self._driver.execute(newest)]
+
+    def expire(self, organization_id: int, id: int, expires_us: int | None) -> int:
+        live = (share.c.organization_id == organization_id) & (share.c.id == id) & share.c.revoked_us.is_(None)
+        return int(self._driver.execute(update(share).where(live).values(expires_us=expires_us)).rowcount)
 
     def revoke(self, organization_id: int, id: int, now_us: int) -> int:
         live = (share.c.organization_id == organization_id) & (share.c.id == id) & share.c.revoked_us.is_(None)
@@ -69,4 +76,7 @@ def _share(row: Any) -> Share:
         row.revoked_us,
         row.views,
         row.viewed_us,
+        row.sight,
+        row.theme,
+        tuple(orjson.loads(row.widgets)),
     )
