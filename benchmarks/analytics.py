@@ -229,7 +229,7 @@ def make(path: Path, messages: int) -> None:
             own = deltas.setdefault(head.agent_id, Deltas())
             own.facets.add(metrics.facet_of(head))
             if head.deleted_us is None:
-                own.add(True, metrics.facet_of(head), metrics.whole(head, events, given))
+                own.add(True, metrics.facet_of(head), head.id, metrics.whole(head, events, given))
         for agent_id, own in deltas.items():
             store.rollups.apply(agent_id, own)
 

@@ -185,7 +185,7 @@ def test_a_sample_of_days_finds_what_is_wrong_and_nothing_else(busy):
         return busy.storage.read(lambda store: analytics.sample(store, busy.scope, NOW_US, days=89))
 
     assert sampled() == []
-    spoil = "UPDATE rollup SET value = value + {} WHERE agent_id = ? AND plane = 0 AND measure = 8 AND value > 0"
+    spoil = "UPDATE rollup SET value = value + {} WHERE agent_id = ? AND plane IN (0, 16) AND measure = 8 AND value > 0"
     busy.storage.write(lambda store: store.rollups._driver.run(spoil.format(1), (busy.agent.id,))).result()
     assert any(line.startswith("total_messages on 2026-10-") for line in sampled())
     busy.storage.write(lambda store: store.rollups._driver.run(spoil.format(-1), (busy.agent.id,))).result()

@@ -36,6 +36,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_DAY = date(2099, 12, 31)
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SLICES = 16
+_STEPS = {"hour": 1, "day": 96, "week": 96, "month": 96, "weekday_hour": 4}  # of a fold, in buckets
+_MONDAY = (7 + 3) * m.DAY_BUCKETS  # 1970 began on a Thursday; a week more, for what lies west of it
 _PAGE = 500  # conversations read at a time
 _ROLLED_UP = frozenset({*m.DIMENSIONS, "environment", "include_deleted"})  # filters rollups know
 
@@ -391,8 +393,13 @@ class _Part:
         self._cells: dict[str, Sums] = {}
         self._total = Sums()
         self._needs = sorted({measure for metric in self.metrics for measure in metric.needs})
-        source = _Source(store, scope, asked, self._spans())
-        self._fill(source.from_events if from_events or not source.rolled_up else source.from_rollups)
+        source = _Source(store, scope, asked, self.by, self._spans())
+        if from_events or not source.aligned:
+            self._fill(source.from_events)
+        elif source.rolled_up:
+            self._fill(source.from_week if self.by == "weekday_hour" else source.from_rollups)
+        else:
+            self._fill(source.from_tallies)
 
     def _spans(self) -> list[tuple[int, int, int]]:
         places = {key: place for place, key in enumerate(self._keys)}
@@ -450,6 +457,7 @@ _NOTHING = Sums()
 
 def sample(store: Store, scope: Scope, now_us: int, days: int = 3) -> list[str]:
     """Some days of the last 90, chosen by the time, counted from rollups and from the events: a sentence per difference."""
+    store.rollups.remembers = False
     chance = Random(now_us)
     today = (_EPOCH + timedelta(microseconds=now_us)).date()
     told: list[str] = []
@@ -474,19 +482,19 @@ def _all_hours() -> Iterator[str]:
 class _Source:
     """Where the measures come from: rollups or events, with the same result."""
 
-    def __init__(self, store: Store, scope: Scope, asked: Question, spans: list[tuple[int, int, int]]):
-        self._store, self._scope, self._spans = store, scope, spans
+    def __init__(self, store: Store, scope: Scope, asked: Question, by: str | None, spans: list[tuple[int, int, int]]):
+        self._store, self._scope, self._by, self._spans = store, scope, by, spans
+        self._zone = asked.zone
         self._production = asked.production
         self._where = asked.where
         told = {name.name for name in fields(Filter) if getattr(asked.where, name.name) not in (None, (), False)}
         self._facets: dict[str, str] = {
             name: _normal(name, getattr(asked.where, name)) for name in m.DIMENSIONS if name in told
         }
-        aligned = all(us % m.BUCKET_US == 0 for _, *bounds in spans for us in bounds)
-        self._knows_kept = told <= _ROLLED_UP
-        self.rolled_up = aligned and self._knows_kept
+        self.aligned = all(us % m.BUCKET_US == 0 for _, *bounds in spans for us in bounds)
+        self.rolled_up = told <= _ROLLED_UP  # and know what was erased
 
-    # Both give (counted, users): users are (place or None for the total, facet value, different customers).
+    # All give (counted, users): users are (place or None for the total, facet value, different customers).
     def from_rollups(
         self, measures: list[int], dimension: str | None, users: bool, split: bool
     ) -> tuple[Iterable[Counted], Iterable[tuple[int | None, str, int]]]:
@@ -503,6 +511,53 @@ class _Source:
             if split:
                 found += rollups.users(scope, production, facets, dimension, spans, range(_SLICES))
         return counted, found
+
+    def from_week(
+        self, measures: list[int], dimension: str | None, users: bool, split: bool
+    ) -> tuple[Iterable[Counted], Iterable[tuple[int | None, str, int]]]:
+        """As from rollups, without a span for every hour."""
+        _, found = self.from_rollups([], None, users, split) if users else ([], [])
+        if not self._spans or not measures:
+            return [], found
+        rows = self._store.rollups.folded(self._scope, self._production, measures, self._facets, self._fold())
+        return ((place, "", measure, key, value) for place, measure, key, value in rows), found
+
+    def from_tallies(
+        self, measures: list[int], dimension: str | None, users: bool, split: bool
+    ) -> tuple[Iterable[Counted], Iterable[tuple[int | None, str, int]]]:
+        """Of the conversations that match, whatever is asked of them."""
+        if not self._spans:
+            return [], []
+        fold = self._fold()
+        where = replace(self._where, environment="production" if self._production else "development")
+        where = replace(where, include_deleted=False)
+        chosen = self._store.conversations.chosen(
+            self._scope, where, fold.first * m.BUCKET_US, fold.until * m.BUCKET_US
+        )
+        place_of = _Places(self._spans)
+
+        def placed(bucket: int) -> int:
+            return place_of(bucket * m.BUCKET_US) or 0
+
+        def spelled(value: str | None) -> str:
+            return _spelled(dimension, value) if dimension else ""
+
+        rows = self._store.rollups.tallied(chosen, measures, dimension, fold) if measures else ()
+        counted = ((placed(at), spelled(value), measure, key, total) for at, value, measure, key, total in rows)
+        if not users:
+            return counted, []
+        present: dict[tuple[int | None, str], set[str]] = {(None, ""): set()}
+        for at, value, customer in self._store.rollups.tallied_users(chosen, dimension, fold):
+            present[None, ""].add(customer)
+            if split:
+                present.setdefault((placed(at), spelled(value)), set()).add(customer)
+        return counted, [(place, value, len(customers)) for (place, value), customers in present.items()]
+
+    def _fold(self) -> m.Fold:
+        first, until = min(first for _, first, _ in self._spans), max(until for *_, until in self._spans)
+        step = _STEPS.get(self._by or "", 0)
+        wrap = 168 if self._by == "weekday_hour" else 0
+        return m.Fold(_stretches(first, until, self._zone), step, wrap)
 
     def _all_users(self, spans: list[tuple[int, int, int]]) -> int:
         """Different customers over the whole range.
@@ -543,7 +598,7 @@ class _Source:
                 else:
                     slot = (place, value, measure, key)
                     counted[slot] = counted.get(slot, 0) + amount
-        if self._knows_kept and self._spans:
+        if self.rolled_up and self._spans:
             self._add_kept(measures, dimension, split, counted, present if users else None)
         return (
             [(*slot, amount) for slot, amount in counted.items()],
@@ -606,6 +661,27 @@ class _Source:
             yield heads
 
 
+@lru_cache(maxsize=256)
+def _stretches(first_us: int, until_us: int, zone: ZoneInfo) -> tuple[tuple[int, int, int], ...]:
+    """Stretches of one offset from UTC, as a fold wants them; shifted so that weeks begin on a Monday."""
+    cuts = [first_us]
+    while cuts[-1] < until_us:
+        start = at = cuts[-1]
+        while at < until_us and _offset(min(at + _DAY_US, until_us) - 1, zone) == _offset(start, zone):
+            at += _DAY_US
+        last = max(start, at - 1_000_000)  # known to have the offset still
+        cuts.append(until_us if at >= until_us else _change_us(last, min(at + _DAY_US, until_us), zone))
+    shifts = [_offset_us(start, zone) // m.BUCKET_US + _MONDAY for start in cuts[:-1]]
+    return tuple(
+        (start // m.BUCKET_US, end // m.BUCKET_US, shift)
+        for start, end, shift in zip(cuts[:-1], cuts[1:], shifts, strict=True)
+    )
+
+
+def _offset_us(us: int, zone: ZoneInfo) -> int:
+    return (_local(us, zone).utcoffset() or timedelta()) // timedelta(microseconds=1)
+
+
 class _Places:
     """When something happened -> its place in the answer; None outside the range."""
 
@@ -618,6 +694,11 @@ class _Places:
         if found < 0 or at_us >= self._spans[found][1]:
             return None
         return self._spans[found][2]
+
+
+def _spelled(dimension: str, value: str | None) -> str:
+    """A value of a conversation as numbers call it."""
+    return value or m.UNKNOWN if dimension == "country" else m.normal(value)
 
 
 def _normal(dimension: str, value: str) -> str:

@@ -1,7 +1,10 @@
-"""What a storage engine keeps for the numbers: whole sums by quarter of an hour, facet and key.
+"""What a storage engine keeps for the numbers: whole sums by time, facet and key, and by conversation.
 
-A *facet* is a conversation's (country, device, source, language). Sums are kept on six *planes*: of everything, of each
-dimension alone, and of all four together, so that a question with any of those filters or splits reads few rows.
+A *facet* is a conversation's (country, device, source, language). Sums are kept on *planes*, so that a question with any
+of those filters or splits reads few rows: by quarter of an hour of everything and of all four dimensions together, by day
+(UTC) of everything and of each dimension alone. A local day is a day here, its edges put right by quarters of an hour.
+
+A *tally* is what one conversation adds, for questions with other filters; measures with the same keys share its rows.
 """
 
 from __future__ import annotations
@@ -9,11 +12,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
 BUCKET_US: Final = 900_000_000
+DAY_BUCKETS: Final = 96
 UNKNOWN: Final = "unknown"  # the key of what nobody told us; as a filter it finds exactly that
 
 # Measures, by the numbers they are stored under: never renumber one, never reuse one.
@@ -40,10 +45,24 @@ UNPRICED_TOKENS: Final = 20
 CLICKS: Final = 21  # key: button
 FILES: Final = 22
 USERS: Final = 23  # key: customer; kept apart, because it is counted by distinct key
+WAITS: Final = 24  # answered turns: how many WAIT_BINS count, without reading them
 
 DIMENSIONS: Final = ("country", "device", "source", "language")
-PLANES: Final = (0, 1, 2, 4, 8, 15)  # bit n: dimension n is kept
-ALL_PLANE: Final = 15
+ALL_PLANE: Final = 15  # bit n: dimension n is kept
+DAILY: Final = 16  # this bit: by day
+PLANES: Final = (0, ALL_PLANE, *(DAILY + kept for kept in (0, 1, 2, 4, 8)))
+
+FAMILIES: Final = (  # measures that share the rows of a tally; never move one, add behind or as another family
+    (CONVERSATIONS, OPENED, OPENED_USED, ESCALATED, TIMED, DURATION_US),
+    (MESSAGES, WAIT_US, FILES, WAITS),
+    (WAIT_BINS,),
+    (TOOL_RUNS, TOOL_ERRORS, TOOL_US, TOOL_TIMED),
+    (PROMPT_TOKENS, COMPLETION_TOKENS, EMBEDDING_TOKENS, TOTAL_TOKENS, COST_NANO_USD, UNPRICED_TOKENS),
+    (CLICKS,),
+    (FEEDBACK,),
+)
+TALLIED: Final = max(map(len, FAMILIES))  # sums in one row of a tally
+_FAMILY: Final = {measure: (n, place) for n, family in enumerate(FAMILIES) for place, measure in enumerate(family)}
 
 Facet = tuple[str, str, str, str]  # of the four dimensions, normal form; UNKNOWN where nobody told
 Contribution = tuple[int, int, str, int]  # (when in microseconds, measure, key, how much)
@@ -89,6 +108,7 @@ def customer_key(customer_id: str) -> int:
 @lru_cache(maxsize=65_536)
 def facet_id(plane: int, facet: Facet) -> int:
     """The number a facet is stored under on a plane: 48 bits of a hash, so that no process has to ask another."""
+    plane &= ALL_PLANE
     text = "\x00".join((str(plane), *on_plane(plane, facet)))
     return int.from_bytes(blake2b(text.encode(), digest_size=6).digest(), "big")
 
@@ -99,34 +119,70 @@ def on_plane(plane: int, facet: Facet) -> Facet:
     return country, device, source, language
 
 
+def families(measures: Iterable[int]) -> list[int]:
+    """The families of a tally that hold these measures."""
+    return sorted({_FAMILY[measure][0] for measure in measures})
+
+
 @lru_cache(maxsize=65_536)
 def facet_ids(facet: Facet) -> tuple[tuple[int, int], ...]:
     """(plane, facet number) of every plane."""
     return tuple((plane, facet_id(plane, facet)) for plane in PLANES)
 
 
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """How buckets become parts of an answer: (bucket + shift) / `step`, and of that the rest by `wrap`.
+
+    `stretches` are (first bucket, bucket after the last, shift), in order, without gaps: the shift of a time zone changes.
+    `step` 0: all of them are one part. `wrap` 0: parts are counted on.
+    """
+
+    stretches: tuple[tuple[int, int, int], ...]
+    step: int = 0
+    wrap: int = 0
+
+    @property
+    def first(self) -> int:
+        return self.stretches[0][0]
+
+    @property
+    def until(self) -> int:
+        return self.stretches[-1][1]
+
+    def parted(self, at: int) -> tuple[Fold | None, Fold | None]:
+        """What is before that bucket and what is after."""
+        past = tuple((first, min(until, at), shift) for first, until, shift in self.stretches if first < at)
+        present = tuple((max(first, at), until, shift) for first, until, shift in self.stretches if until > at)
+        return (replace(self, stretches=past) if past else None), (
+            replace(self, stretches=present) if present else None
+        )
+
+
 class Deltas:
     """What a change adds to the sums of one agent; adding what another takes away leaves nothing.
 
-    `sums`: (is production, bucket, facet) -> (measure, key) -> value. `users`: (is production, bucket, facet, customer)
-    -> messages. `facets`: those that may be new.
+    `sums`: (is production, bucket, facet, conversation) -> (measure, key) -> value. `users`: (is production, bucket, facet,
+    customer) -> messages. `facets`: those that may be new.
     """
 
     __slots__ = ("facets", "sums", "users")
 
     def __init__(self) -> None:
-        self.sums: dict[tuple[bool, int, Facet], dict[tuple[int, str], int]] = {}
+        self.sums: dict[tuple[bool, int, Facet, int], dict[tuple[int, str], int]] = {}
         self.users: defaultdict[tuple[bool, int, Facet, int], int] = defaultdict(int)
         self.facets: set[Facet] = set()
 
-    def add(self, production: bool, facet: Facet, contributions: Iterable[Contribution], sign: int = 1) -> None:
+    def add(
+        self, production: bool, facet: Facet, conversation: int, contributions: Iterable[Contribution], sign: int = 1
+    ) -> None:
         """Fold contributions of one conversation in; `sign` -1 takes them away."""
         sums, users = self.sums, self.users
         bucket, cell = -1, {}
         for at_us, measure, key, value in contributions:
             if at_us // BUCKET_US != bucket:
                 bucket = at_us // BUCKET_US
-                place = (production, bucket, facet)
+                place = (production, bucket, facet, conversation)
                 found = sums.get(place)
                 cell = sums.setdefault(place, {}) if found is None else found
             if measure == USERS:
@@ -147,13 +203,14 @@ class Deltas:
         self.facets |= other.facets
 
     def rows(self) -> Iterator[tuple[int, int, int, int, int, str, int]]:
-        """(is production, plane, measure, bucket, facet number, key, value), every plane, nothing that is zero."""
+        """(is production, plane, measure, bucket or day, facet number, key, value), every plane, nothing that is zero."""
         planes: defaultdict[tuple[int, int, int, int, int, str], int] = defaultdict(int)
-        for (production, bucket, facet), cell in self.sums.items():
+        for (production, bucket, facet, _), cell in self.sums.items():
             own = [(slot, value) for slot, value in cell.items() if value]
             for plane, number in facet_ids(facet):
+                at = bucket // DAY_BUCKETS if plane & DAILY else bucket
                 for (measure, key), value in own:
-                    planes[production, plane, measure, bucket, number, key] += value
+                    planes[production, plane, measure, at, number, key] += value
         for place, value in planes.items():
             if value:
                 yield *place, value
@@ -163,3 +220,18 @@ class Deltas:
         for (production, bucket, facet, customer), value in self.users.items():
             if value:
                 yield production, bucket, facet_id(ALL_PLANE, facet), customer, value
+
+    def tally_rows(self) -> Iterator[tuple[int, int, int, str, tuple[int, ...]]]:
+        """(conversation, family, bucket, key, sums of the family), nothing that is zero."""
+        tallies: dict[tuple[int, int, int, str], list[int]] = {}
+        for (_, bucket, _, conversation), cell in self.sums.items():
+            for (measure, key), value in cell.items():
+                if value:
+                    family, place = _FAMILY[measure]
+                    row = tallies.get(there := (conversation, family, bucket, key))
+                    if row is None:
+                        row = tallies[there] = [0] * TALLIED
+                    row[place] += value
+        for there, row in tallies.items():
+            if any(row):
+                yield *there, tuple(row)

@@ -107,6 +107,7 @@ def of_turns(turns: Iterable[Turn]) -> Iterator[Contribution]:
     """What answered turns add, at the time of the answer."""
     for asked_us, answered_us in turns:
         yield answered_us, m.WAIT_US, "", answered_us - asked_us
+        yield answered_us, m.WAITS, "", 1
         yield answered_us, m.WAIT_BINS, m.bin_of(answered_us - asked_us), 1
 
 
@@ -150,7 +151,7 @@ def restate(
         if before is None:
             deltas.facets.add(facet)
         added = chain(_of_growth(before, after), of_events(after, events), of_turns(_fresh_turns(before, events)))
-        deltas.add(after.environment == "production", facet, added)
+        deltas.add(after.environment == "production", facet, after.id, added)
         if before is not None and (late := _late(before, events)):
             _restretch(store, after, late, deltas)
         if feedbacks:
@@ -209,8 +210,10 @@ def _restretch(store: Store, after: Conversation, late: list[Event], deltas: Del
     production, facet = after.environment == "production", facet_of(after)
     fresh = {event.id for event in late}
     stretch = store.timeline.messages_between(after.agent_id, after.id, late[0].occurred_us, late[-1].occurred_us)
-    deltas.add(production, facet, of_turns(follow(event for event in stretch if event.id not in fresh)[0]), -1)
-    deltas.add(production, facet, of_turns(follow(stretch)[0]))
+    deltas.add(
+        production, facet, after.id, of_turns(follow(event for event in stretch if event.id not in fresh)[0]), -1
+    )
+    deltas.add(production, facet, after.id, of_turns(follow(stretch)[0]))
 
 
 def _rejudge(store: Store, after: Conversation, feedbacks: Sequence[Feedback], deltas: Deltas) -> None:
@@ -218,8 +221,10 @@ def _rejudge(store: Store, after: Conversation, feedbacks: Sequence[Feedback], d
     production, facet = after.environment == "production", facet_of(after)
     given = _feedbacks(store, after)
     fresh = {feedback.id for feedback in feedbacks}
-    deltas.add(production, facet, of_feedbacks(feedback for feedback in given if feedback.id not in fresh), -1)
-    deltas.add(production, facet, of_feedbacks(given))
+    deltas.add(
+        production, facet, after.id, of_feedbacks(feedback for feedback in given if feedback.id not in fresh), -1
+    )
+    deltas.add(production, facet, after.id, of_feedbacks(given))
 
 
 def _move(
@@ -237,10 +242,10 @@ def _move(
         fresh, fresh_feedbacks = {event.id for event in events}, {feedback.id for feedback in feedbacks}
         old = [event for event in stored if event.id not in fresh]
         spoken = [feedback for feedback in given if feedback.id not in fresh_feedbacks]
-        deltas.add(home[0], home[1], whole(before, old, spoken), -1)
+        deltas.add(*home, before.id, whole(before, old, spoken), -1)
     if after is not None and new_home is not None:
         deltas.facets.add(new_home[1])
-        deltas.add(new_home[0], new_home[1], whole(after, stored, given))
+        deltas.add(*new_home, after.id, whole(after, stored, given))
 
 
 def _feedbacks(store: Store, head: Conversation) -> list[Feedback]:
@@ -440,8 +445,8 @@ def _waits() -> Iterator[Metric]:
         "ms",
         f"{says}. Turns still open are left out, not counted as zero.",
         "less",
-        (m.WAIT_US, m.WAIT_BINS),
-        lambda sums: sums.mean_ms(m.WAIT_US, m.WAIT_BINS),
+        (m.WAIT_US, m.WAITS),
+        lambda sums: sums.mean_ms(m.WAIT_US, m.WAITS),
         counts="answered",
         sums=False,
     )
@@ -606,7 +611,7 @@ def together(store: Store, agent_id: int, heads: Sequence[Conversation]) -> Delt
         home = _home(head)
         if home is not None:
             deltas.facets.add(home[1])
-            deltas.add(home[0], home[1], whole(head, events.get(head.id, []), feedbacks.get(head.id, [])))
+            deltas.add(*home, head.id, whole(head, events.get(head.id, []), feedbacks.get(head.id, [])))
     return deltas
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from .measures import Deltas
+from .measures import Deltas, Fold
 from .model import (
     Agent,
     ApiKey,
@@ -103,6 +103,9 @@ class Conversations(Protocol):
         `since_us` leaves out what was over before, unless it has feedback, which may be younger.
         """
 
+    def chosen(self, scope: Scope, where: Filter, since_us: int, until_us: int) -> dict[int, list[int]]:
+        """agent -> our ids of all that match and may have something in that time; asked again, not looked up again."""
+
     def count(self, scope: Scope, where: Filter, *, limit: int | None = None) -> int:
         """How many match; counting stops at `limit`."""
 
@@ -186,7 +189,11 @@ class Rollups(Protocol):
 
     `spans` are (place in the answer, first bucket, bucket after the last); `facets` maps dimensions to values in normal
     form; `by` is a dimension or None. `production` is False for development.
+
+    `remembers` False: every answer is read anew, also of days that are over.
     """
+
+    remembers: bool
 
     def apply(self, agent_id: int, deltas: Deltas) -> None:
         """Add these to what is stored."""
@@ -203,6 +210,22 @@ class Rollups(Protocol):
         kept: bool = False,
     ) -> Iterable[tuple[int, str, int, str, int]]:
         """(place, value of the dimension or "", measure, key, value), summed; `kept`: of erased conversations alone."""
+
+    def folded(
+        self, scope: Scope, production: bool, measures: Sequence[int], facets: Mapping[str, str], fold: Fold
+    ) -> Iterable[tuple[int, int, str, int]]:
+        """(part of the fold, measure, key, value), summed."""
+
+    def tallied(
+        self, chosen: Mapping[int, Sequence[int]], measures: Sequence[int], by: str | None, fold: Fold
+    ) -> Iterable[tuple[int, str | None, int, str, int]]:
+        """(first bucket of the part, value of the dimension as told, measure, key, value) of these conversations of each
+        agent, summed."""
+
+    def tallied_users(
+        self, chosen: Mapping[int, Sequence[int]], by: str | None, fold: Fold
+    ) -> Iterable[tuple[int, str | None, str]]:
+        """(first bucket of the part, value of the dimension as told, customer), once each."""
 
     def users(
         self,

@@ -19,7 +19,11 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import orjson
+<<<<<<< HEAD
 from sqlalchemy import Connection, Engine, Table, Text, create_engine, event, func, or_
+=======
+from sqlalchemy import Connection, Engine, Table, case, create_engine, event, func, or_
+>>>>>>> c4fc377 (Numbers by day and by conversation: a year of a million messages in a tenth of a second, whatever the filter)
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, QueuePool
@@ -27,7 +31,12 @@ from sqlalchemy.pool import NullPool, QueuePool
 from agentsight.core.ports import Store
 from agentsight.errors import AgentSightError, ConfigError, ServerFailed
 
+<<<<<<< HEAD
 from .sql.rows import Driver, Rows, fold
+=======
+from .sql.remembered import Remembered
+from .sql.rows import Driver
+>>>>>>> c4fc377 (Numbers by day and by conversation: a year of a million messages in a tenth of a second, whatever the filter)
 from .sql.store import SqlStore
 from .sql.writer import Change, Writer, refuse, run
 
@@ -70,8 +79,16 @@ class SqliteDialect:
     def in_list(self, column: str, count: int) -> str:
         return f"{column} IN ({', '.join('?' * count)})"
 
+<<<<<<< HEAD
     def within(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, tuple[Any, ...]]:
         return self.in_list(column, len(values)), tuple(values)
+=======
+    def members(self, column: str) -> str:
+        return f"{column} IN (SELECT value FROM json_each(?))"
+
+    def packed(self, numbers: Sequence[int]) -> str:
+        return orjson.dumps(list(numbers)).decode()
+>>>>>>> c4fc377 (Numbers by day and by conversation: a year of a million messages in a tenth of a second, whatever the filter)
 
     def mark(self) -> str:
         return "?"
@@ -108,7 +125,13 @@ class SqliteDialect:
         return or_(literal.in_(written), nested.in_(written)) if "." in path else literal.in_(written)
 
     def contains(self, column: Any, text: str) -> Any:
-        return func.contains_folded(column, fold(text)) == 1
+        """SQLite's own search where both are plain: ten times as fast as coming back to us for every row."""
+        needle = fold(text)
+        folded = func.contains_folded(column, needle) == 1
+        if not needle.isascii():
+            return folded
+        plain = func.octet_length(column) == func.length(column)
+        return case((plain, column.contains(needle, autoescape=True)), else_=folded)
 
     def conversations_saying(self, driver: Driver, agent_ids: Sequence[int], text: str, most: int) -> list[int] | None:
         """Trigrams give the candidates, the fold decides: the index keeps no positions, which halves its cost."""
@@ -201,6 +224,7 @@ class SqliteStorage:
         self._file: tuple[int, int] | None = None  # device and inode of what was opened first
         self._dialect = SqliteDialect()
         self._compiled: dict[tuple[str, str, int], str] = {}
+        self._remembered = Remembered()
         self._shared = f"file:agentsight-{id(self)}?mode=memory&cache=shared"
         self._keeper = self._connect() if self._path is None else None  # memory lives while somebody holds it
         self.engine = self._engine(NullPool, "BEGIN IMMEDIATE")
@@ -268,7 +292,7 @@ class SqliteStorage:
     # -- reading -----------------------------------------------------------------------------------------------------
     def read(self, ask: Callable[[Store], T]) -> T:
         with self._told("read"), self._readers.connect() as connection, connection.begin():
-            return ask(SqlStore(Driver(connection, self._dialect, self._compiled)))
+            return ask(SqlStore(Driver(connection, self._dialect, self._compiled, self._remembered)))
 
     # -- writing -----------------------------------------------------------------------------------------------------
     def write(self, change: Callable[[Store], T], *, alongside: bool = False) -> Future[T]:

@@ -64,7 +64,12 @@ def _look(
     newer = rows and (more if after else before is not None)
     older = rows and (more if not after else True)
     most = MOST_FOUND if where.search or where.message_contains else MOST_COUNTED
-    total = core.count(store, visit.scope, where, most) if hour is None else len(hour)
+    if hour is not None:
+        total = len(hour)
+    elif not (newer or older) and (not before and not after):
+        total = len(rows)
+    else:
+        total = core.count(store, visit.scope, where, most)
     other = Filter(environment="production" if where.environment == "development" else "development")
     mine = Filter(environment=where.environment)
     bare = total == 0 and core.count(store, visit.scope, mine, 1) == 0

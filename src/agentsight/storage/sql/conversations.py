@@ -61,6 +61,7 @@ def _row(head: Conversation) -> list[Any]:
 class SqlConversations:
     def __init__(self, driver: Driver):
         self._driver = driver
+        self._chosen: dict[tuple[Scope, Filter, int, int], dict[int, list[int]]] = {}
 
     # -- heads -------------------------------------------------------------------------------------------------------
     def next_ids(self, count: int) -> Sequence[int]:
@@ -116,8 +117,7 @@ class SqlConversations:
     ) -> tuple[list[Conversation], bool]:
         clauses = self._clauses(scope, where)
         if since_us is not None:
-            still = or_(table.c.started_us >= since_us, table.c.ended_us >= since_us, table.c.feedback_count > 0)
-            clauses.append(still)
+            clauses.append(_lasting(since_us))
         if before is not None:
             clauses.append(_older(before))
         if after is not None:
@@ -149,6 +149,16 @@ class SqlConversations:
         )
         asked = select(table).where(table.c.id.in_(ids.scalar_subquery())).order_by(*ordered)
         return [to_conversation(row) for row in self._driver.execute(asked)]
+
+    def chosen(self, scope: Scope, where: Filter, since_us: int, until_us: int) -> dict[int, list[int]]:
+        asked = (scope, where, since_us, until_us)
+        if asked not in self._chosen:
+            clauses = [*self._clauses(scope, where), _lasting(since_us), table.c.started_us < until_us]
+            found = self._chosen[asked] = {}
+            for agent_id in scope.agent_ids:
+                rows = self._driver.execute(select(table.c.id).where(table.c.agent_id == agent_id, *clauses))
+                found[agent_id] = [row[0] for row in rows]
+        return self._chosen[asked]
 
     def count(self, scope: Scope, where: Filter, *, limit: int | None = None) -> int:
         matching: Select[Any] = select(table.c.id).where(
@@ -265,6 +275,11 @@ def _grouped(rows: list[Any], read: Callable[[Any], Any]) -> dict[int, list[Any]
 def _merge(per_agent: list[list[Conversation]], upwards: bool, limit: int) -> list[Conversation]:
     merged = heapq.merge(*per_agent, key=lambda head: (head.started_us, head.id), reverse=not upwards)
     return [head for head, _ in zip(merged, range(limit), strict=False)]
+
+
+def _lasting(since_us: int) -> ColumnElement[bool]:
+    """Not over before; feedback may be younger than the rest."""
+    return or_(table.c.started_us >= since_us, table.c.ended_us >= since_us, table.c.feedback_count > 0)
 
 
 def _older(place: tuple[int, int]) -> ColumnElement[bool]:

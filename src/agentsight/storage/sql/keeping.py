@@ -28,6 +28,7 @@ from .schema import (
     report,
     rollup,
     share,
+    tally,
     tombstone,
 )
 
@@ -87,6 +88,7 @@ class SqlKeeping:
         removed.attachments = self._delete(attachment, agent_id, attachment.c.conversation.in_(ids))
         removed.feedback = self._delete(feedback, agent_id, feedback.c.conversation.in_(ids))
         self._delete(event, agent_id, event.c.conversation.in_(ids))
+        self._driver.execute(delete(tally).where(tally.c.agent_id == agent_id, tally.c.conversation.in_(ids)))
         removed.conversations = self._delete(conversation, agent_id, conversation.c.id.in_(ids))
         return removed
 
@@ -252,6 +254,7 @@ class SqlKeeping:
             own = (table.c.agent_id == agent_id, table.c.slice == customer & 15, table.c.customer == customer)
             self._driver.execute(delete(table).where(*own, table.c.messages == 0))
             self._driver.execute(update(table).where(*own).values(customer=to))
+        SqlRollups(self._driver).past_changed(agent_id)
 
     # -- tombstones --------------------------------------------------------------------------------------------------
     def has_tombstones(self, agent_id: int) -> bool:

@@ -1,38 +1,68 @@
-"""Rollups: integer sums by quarter of an hour, and who was there. Written by ingest, read by every number.
+"""Rollups: integer sums by time and by conversation, and who was there. Written by ingest, read by every number.
 
-`rollup` is laid out so that one measure of one plane over a time is one stretch of its primary key.
+`rollup` is laid out so that one measure of one plane over a time is one stretch of its primary key, `tally` so that one
+conversation is.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import Table
 
-from agentsight.core.measures import ALL_PLANE, DIMENSIONS, PLANES, Deltas, Facet, facet_ids, on_plane
+from agentsight.core.measures import (
+    ALL_PLANE,
+    DAILY,
+    DAY_BUCKETS,
+    DIMENSIONS,
+    FAMILIES,
+    MESSAGES,
+    TALLIED,
+    Deltas,
+    Facet,
+    Fold,
+    facet_id,
+    facet_ids,
+    families,
+    on_plane,
+)
 from agentsight.core.model import Event, Scope
 
+from .remembered import over, settled
 from .rows import Driver, load
-from .schema import facet, presence, rollup
+from .schema import facet, marker, presence, rollup, tally
+
+T = TypeVar("T")
 
 _FACTS = "conversation, id, kind, occurred_us, seq, sender, name, duration_ms, error, detail"
 _DETAILED = ("token_usage", "attachment")
-_OWN = {"rollup": "rollup", "presence": "presence"}
-_AGAIN = {"rollup": "rollup_again", "presence": "presence_again"}
+_OWN = {"rollup": "rollup", "presence": "presence", "tally": "tally"}
+_AGAIN = {"rollup": "rollup_again", "presence": "presence_again", "tally": "tally_again"}
 KEPT = {"rollup": "kept_rollup", "presence": "kept_presence"}  # what erased conversations had added
 _KEYS = {
     "rollup": ("agent_id", "production", "plane", "measure", "bucket", "facet", "key"),
     "presence": ("agent_id", "production", "slice", "bucket", "customer", "facet"),
+    "tally": ("agent_id", "conversation", "family", "bucket", "key"),
 }
-_VALUES = {"rollup": "value", "presence": "messages"}
+_VALUES = {
+    "rollup": ("value",),
+    "presence": ("messages",),
+    "tally": tuple(f"sum{place + 1}" for place in range(TALLIED)),
+}
+_COLUMNS = {"country": "country", "device": "device_kind", "source": "source", "language": "language"}
+_PAST = "past of agent {}"  # its marker counts the changes of days that are over
 _TOLD = 20  # differences told of one table
 
 
 class SqlRollups:
     def __init__(self, driver: Driver, names: Mapping[str, str] = _OWN):
         self._driver, self._names = driver, names
+        self._pasts: dict[Scope, tuple[Any, ...]] = {}
+        self._together: dict[tuple[str, int, int], list[tuple[Any, ...]]] = {}
+        self.remembers = True
         self.pending: dict[int, Deltas] = {}
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -55,6 +85,8 @@ class SqlRollups:
             self._write(agent_id, deltas)
 
     def _write(self, agent_id: int, deltas: Deltas) -> None:
+        if any(bucket < settled() for _, bucket, *_ in (*deltas.sums, *deltas.users)):
+            self.past_changed(agent_id)
         if deltas.facets:
             self._add_facets(agent_id, deltas.facets)
         sums = sorted((agent_id, *row) for row in deltas.rows())
@@ -66,22 +98,42 @@ class SqlRollups:
         )
         if users:
             self._upsert(presence, users)
+        tallies = sorted((agent_id, *place, *own) for *place, own in deltas.tally_rows())
+        if tallies and "tally" in self._names:
+            self._upsert(tally, tallies)
+
+    def past_changed(self, agent_id: int) -> None:
+        """What is remembered of this agent is no longer true."""
+        tail = "ON CONFLICT (name) DO UPDATE SET value = marker.value + 1"
+        self._driver.insert(marker, [(_PAST.format(agent_id), 1)], tail=tail)
 
     def _upsert(self, table: Table, rows: list[tuple[Any, ...]]) -> None:
-        keys, value, name = _KEYS[table.name], _VALUES[table.name], self._names[table.name]
-        tail = f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = {name}.{value} + excluded.{value}"
-        self._driver.insert(table, rows, into=name, tail=tail)
+        keys, name = _KEYS[table.name], self._names[table.name]
+        sums = ", ".join(f"{value} = {name}.{value} + excluded.{value}" for value in _VALUES[table.name])
+        self._driver.insert(table, rows, into=name, tail=f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sums}")
 
     def _add_facets(self, agent_id: int, facets: Iterable[Facet]) -> None:
         rows = {
-            (agent_id, plane, number, *on_plane(plane, told))
+            (agent_id, kept, number, *on_plane(kept, told))
             for told in facets
             for plane, number in facet_ids(told)
-            if plane
+            if (kept := plane & ALL_PLANE)
         }
         self._driver.insert(facet, sorted(rows), tail="ON CONFLICT DO NOTHING")
 
     # -- reading -----------------------------------------------------------------------------------------------------
+    def _known(self, scope: Scope, question: tuple[Any, ...], ask: Callable[[], list[T]]) -> list[T]:
+        """An answer about days that are over; asked once while they stay as they are."""
+        remembered = self._driver.remembered
+        if remembered is None or not self.remembers:
+            return ask()
+        names = [_PAST.format(agent_id) for agent_id in scope.agent_ids]
+        if self._pasts.get(scope) is None:
+            named = self._driver.dialect.in_list("name", len(names))
+            rows = self._driver.rows(f"SELECT name, value FROM marker WHERE {named} ORDER BY name", names)
+            self._pasts[scope] = tuple(rows)
+        return remembered.get((scope, self._pasts[scope], *question), ask)
+
     def sums(
         self,
         scope: Scope,
@@ -94,19 +146,131 @@ class SqlRollups:
         kept: bool = False,
     ) -> Iterable[tuple[int, str, int, str, int]]:
         self.settle()
-        plane = _plane({*facets, *([by] if by else [])})
+        told = sum(1 << DIMENSIONS.index(dimension) for dimension in {*facets, *([by] if by else [])})
+        if told & (told - 1):  # two dimensions or more are kept together by quarters alone
+            parts = {ALL_PLANE: [(*span, 1) for span in spans]}
+        else:
+            quarters, days = _pieces(spans)
+            parts = {ALL_PLANE if told else 0: quarters, DAILY + told: days}
+        for plane, pieces in parts.items():
+            past, present = _parted(pieces, over() // (DAY_BUCKETS if plane & DAILY else 1))
+            ask = partial(self._sums, (KEPT if kept else _OWN)["rollup"], scope, production, measures, facets, by, plane)
+            if kept:
+                yield from ask(pieces)
+                continue
+            if past:
+                asked = ("sums", production, tuple(measures), tuple(facets.items()), by, plane, tuple(past))
+                yield from self._known(scope, asked, partial(ask, past))
+            if present:
+                yield from ask(present)
+
+    def _sums(
+        self,
+        table: str,
+        scope: Scope,
+        production: bool,
+        measures: Sequence[int],
+        facets: Mapping[str, str],
+        by: str | None,
+        plane: int,
+        pieces: Sequence[Piece],
+    ) -> list[tuple[int, str, int, str, int]]:
         where, parameters = self._where(scope, production, plane, facets)
-        told_by = "r.agent_id, r.facet" if by else "0, 0"
+        facet = "r.agent_id, r.facet" if by else "0, 0"
+        rows = ", ".join(str(piece) for piece in pieces)
         sql = (
-            f"{_spans(spans)} SELECT span.place, r.measure, r.key, SUM(r.value) AS total, {told_by} "
-            f"FROM span CROSS JOIN {(KEPT if kept else _OWN)['rollup']} r WHERE {where} AND r.plane = {plane} "
+            f"WITH span(place, first, until, sign) AS (VALUES {rows}) "
+            f"SELECT span.place, r.measure, r.key, SUM(span.sign * r.value) AS total, {facet} "
+            f"FROM span CROSS JOIN {table} r WHERE {where} AND r.plane = {plane} "
             f"AND r.measure IN ({', '.join(map(str, measures))}) "
             f"AND r.bucket >= span.first AND r.bucket < span.until GROUP BY 1, 2, 3{', 5, 6' if by else ''}"
         )
-        told = self._spelled(scope, plane, by) if by else {}
-        for place, measure, key, total, agent_id, number in self._driver.rows(sql, parameters):
-            yield place, told.get((agent_id, number), ""), measure, key, int(total)
+        told = self._spelled(scope, plane & ALL_PLANE, by) if by else {}
+        return [
+            (place, told.get((agent_id, number), ""), measure, key, int(total))
+            for place, measure, key, total, agent_id, number in self._driver.rows(sql, parameters)
+        ]
 
+    def folded(
+        self, scope: Scope, production: bool, measures: Sequence[int], facets: Mapping[str, str], fold: Fold
+    ) -> Iterable[tuple[int, int, str, int]]:
+        self.settle()
+        past, present = fold.parted(over())
+        if past:
+            asked = ("folded", production, tuple(measures), tuple(facets.items()), past)
+            yield from self._known(scope, asked, lambda: self._folded(scope, production, measures, facets, past))
+        if present:
+            yield from self._folded(scope, production, measures, facets, present)
+
+    def _folded(
+        self, scope: Scope, production: bool, measures: Sequence[int], facets: Mapping[str, str], fold: Fold
+    ) -> list[tuple[int, int, str, int]]:
+        plane = ALL_PLANE if facets else 0
+        where, parameters = self._where(scope, production, plane, facets)
+        sql = (
+            f"SELECT {_number(fold, 'r.bucket')}, r.measure, r.key, SUM(r.value) FROM rollup r WHERE {where} "
+            f"AND r.plane = {plane} AND r.measure IN ({', '.join(map(str, measures))}) "
+            f"AND r.bucket >= {fold.first} AND r.bucket < {fold.until} GROUP BY 1, 2, 3"
+        )
+        rows = self._driver.rows(sql, parameters)
+        return [(number, measure, key, int(total)) for number, measure, key, total in rows]
+
+    # -- tallies -----------------------------------------------------------------------------------------------------
+    def tallied(
+        self, chosen: Mapping[int, Sequence[int]], measures: Sequence[int], by: str | None, fold: Fold
+    ) -> Iterable[tuple[int, str | None, int, str, int]]:
+        self.settle()
+        wanted = set(measures)
+        sums = [f"SUM(t.{value})" for value in _VALUES["tally"]]
+        told = f"AND t.family IN ({', '.join(map(str, families(measures)))})"
+        for at, value, (family, key, *values) in self._of_tallies(chosen, by, fold, ["t.family", "t.key"], sums, told):
+            for measure, amount in zip(FAMILIES[family], values, strict=False):
+                if amount and measure in wanted:
+                    yield at, value, measure, key, int(amount)
+
+    def tallied_users(
+        self, chosen: Mapping[int, Sequence[int]], by: str | None, fold: Fold
+    ) -> Iterable[tuple[int, str | None, str]]:
+        self.settle()
+        told = f"AND t.family = {families([MESSAGES])[0]} AND t.sum1 > 0 AND c.customer_id <> ''"
+        for at, value, (customer,) in self._of_tallies(chosen, by, fold, ["c.customer_id"], [], told):
+            yield at, value, customer
+
+    def _of_tallies(
+        self,
+        chosen: Mapping[int, Sequence[int]],
+        by: str | None,
+        fold: Fold,
+        keys: list[str],
+        values: list[str],
+        told: str,
+    ) -> Iterator[tuple[int, str | None, list[Any]]]:
+        """(first bucket of the part, value of the dimension, the rest), grouped by part, dimension and `keys`.
+
+        A page asks the same of all dimensions, one after the other: they are read together, and kept.
+        """
+        dialect = self._driver.dialect
+        dimensions = [f"c.{_COLUMNS[name]}" for name in DIMENSIONS] if by else []
+        grouped = [_number(fold, "t.bucket"), *dimensions, *keys]
+        joined = "JOIN conversation c ON c.id = t.conversation AND c.agent_id = t.agent_id"
+        sql = (
+            f"SELECT {', '.join(['MIN(t.bucket)', *grouped, *values])} FROM tally t "
+            f"{joined if any(name.startswith('c.') for name in grouped) else ''} WHERE t.agent_id = {dialect.mark()} "
+            f"AND {dialect.members('t.conversation')} {told} AND t.bucket >= {fold.first} AND t.bucket < {fold.until} "
+            f"GROUP BY {', '.join(map(str, range(2, 2 + len(grouped))))}"
+        )
+        place = 2 + (DIMENSIONS.index(by) if by else 0)
+        for agent_id, ids in chosen.items():
+            asked = (sql, agent_id, id(ids))
+            rows = self._together.get(asked)
+            if rows is None:
+                rows = self._driver.rows(sql, (agent_id, dialect.packed(ids))) if ids else []
+            if by:
+                self._together[asked] = rows
+            for row in rows:
+                yield row[0], row[place] if by else "", list(row[2 + len(dimensions) :])
+
+    # -- who was there -----------------------------------------------------------------------------------------------
     def users(
         self,
         scope: Scope,
@@ -117,9 +281,70 @@ class SqlRollups:
         slices: Sequence[int],
     ) -> Iterable[tuple[int, str, int]]:
         self.settle()
+        past = [span for span in spans if span[2] <= over()]
+        if past:
+            asked = ("users", production, tuple(facets.items()), by, tuple(past), tuple(slices))
+            yield from self._known(scope, asked, lambda: self._users(scope, production, facets, by, past, slices))
+        for span in spans:
+            if span[2] > over():
+                yield from self._users_so_far(scope, production, facets, by, span, slices)
+
+    def _users_so_far(
+        self,
+        scope: Scope,
+        production: bool,
+        facets: Mapping[str, str],
+        by: str | None,
+        span: tuple[int, int, int],
+        slices: Sequence[int],
+    ) -> list[tuple[int, str, int]]:
+        """Of a span that goes on: those of the days that are over are known."""
+        place, first, until = span
+        between = max(first, over())
+        if between - first < DAY_BUCKETS or self._driver.remembered is None:
+            return self._users(scope, production, facets, by, [span], slices)
+        asked = ("customers", production, tuple(facets.items()), by, first, between, tuple(slices))
+        ask = partial(self._customers, scope, production, facets, by, slices)
+        before = self._known(scope, asked, partial(ask, first, between))
+        everybody = {*before, *ask(between, until)}
+        return [(place, value, count) for value, count in Counter(value for value, _ in everybody).items()]
+
+    def _customers(
+        self,
+        scope: Scope,
+        production: bool,
+        facets: Mapping[str, str],
+        by: str | None,
+        slices: Sequence[int],
+        first: int,
+        until: int,
+    ) -> list[tuple[str, int]]:
         where, parameters = self._where(scope, production, ALL_PLANE, facets)
-        split = f"f.{by}" if by else "''"
-        joined = f"JOIN facet f ON f.agent_id = r.agent_id AND f.plane = {ALL_PLANE} AND f.id = r.facet" if by else ""
+        own, joined = self._by(by)
+        sql = (
+            f"SELECT DISTINCT {own}, r.customer FROM presence r {joined} WHERE {where} "
+            f"AND r.slice IN ({', '.join(map(str, slices))}) "
+            f"AND r.bucket >= {first} AND r.bucket < {until} AND r.messages > 0"
+        )
+        return [(value, customer) for value, customer in self._driver.rows(sql, parameters)]
+
+    def _by(self, by: str | None) -> tuple[str, str]:
+        """SQL: the value of the dimension, and the join that knows it."""
+        if by is None:
+            return "''", ""
+        return f"f.{by}", f"JOIN facet f ON f.agent_id = r.agent_id AND f.plane = {ALL_PLANE} AND f.id = r.facet"
+
+    def _users(
+        self,
+        scope: Scope,
+        production: bool,
+        facets: Mapping[str, str],
+        by: str | None,
+        spans: Sequence[tuple[int, int, int]],
+        slices: Sequence[int],
+    ) -> list[tuple[int, str, int]]:
+        where, parameters = self._where(scope, production, ALL_PLANE, facets)
+        split, joined = self._by(by)
         sql = (
             f"{_spans(spans)} SELECT span.place, {split}, COUNT(DISTINCT r.customer) "
             f"FROM span CROSS JOIN presence r {joined} WHERE {where} "
@@ -137,8 +362,7 @@ class SqlRollups:
         spans: Sequence[tuple[int, int, int]],
     ) -> Iterable[tuple[int, str, int]]:
         where, parameters = self._where(scope, production, ALL_PLANE, facets)
-        split = f"f.{by}" if by else "''"
-        joined = f"JOIN facet f ON f.agent_id = r.agent_id AND f.plane = {ALL_PLANE} AND f.id = r.facet" if by else ""
+        split, joined = self._by(by)
         sql = (
             f"{_spans(spans)} SELECT DISTINCT span.place, {split}, r.customer "
             f"FROM span CROSS JOIN {KEPT['presence']} r {joined} WHERE {where} "
@@ -158,6 +382,9 @@ class SqlRollups:
         dialect = self._driver.dialect
         parameters: list[int | str] = list(scope.agent_ids)
         where = f"{dialect.in_list('r.agent_id', len(scope.agent_ids))} AND r.production = {int(production)}"
+        if plane & DAILY and facets:
+            parameters.append(facet_id(plane, tuple(facets.get(name, "") for name in DIMENSIONS)))
+            return f"{where} AND r.facet = {dialect.mark()}", parameters
         if facets:
             chosen = " AND ".join(f"{dimension} = {dialect.mark()}" for dimension in facets)
             agents = dialect.in_list("agent_id", len(scope.agent_ids))
@@ -193,7 +420,7 @@ class SqlRollups:
             self._driver.run(f"CREATE UNIQUE INDEX {again}_once ON {again} ({', '.join(_KEYS[name])})")
         self._names = _AGAIN
         for name, kept in KEPT.items():  # the events of what was erased are gone, what they added is not
-            columns = ", ".join((*_KEYS[name], _VALUES[name]))
+            columns = ", ".join((*_KEYS[name], *_VALUES[name]))
             own = f"WHERE agent_id = {self._driver.dialect.mark()}"
             self._driver.run(f"INSERT INTO {_AGAIN[name]} ({columns}) SELECT {columns} FROM {kept} {own}", (agent_id,))
 
@@ -204,34 +431,84 @@ class SqlRollups:
         for name, again in _AGAIN.items():
             told += self._differences(agent_id, name, again)
             if told:
-                columns = ", ".join((*_KEYS[name], _VALUES[name]))
+                columns = ", ".join((*_KEYS[name], *_VALUES[name]))
                 self._driver.run(f"DELETE FROM {name} WHERE agent_id = {self._driver.dialect.mark()}", (agent_id,))
                 self._driver.run(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {again}")
+                self.past_changed(agent_id)
             self._driver.run(f"DROP TABLE {again}")
         return told
 
     def _differences(self, agent_id: int, name: str, again: str) -> list[str]:
         """Keys with another sum before than after; a sum of zero and no sum are the same."""
-        keys, value, mark = _KEYS[name], _VALUES[name], self._driver.dialect.mark()
+        keys, values, mark = _KEYS[name], _VALUES[name], self._driver.dialect.mark()
         shown = ", ".join(keys)
+        stored = ", ".join(f"{value} AS stored_{value}, 0 AS anew_{value}" for value in values)
+        anew = ", ".join(f"0, {value}" for value in values)
+        sums = ", ".join(f"SUM(stored_{value}), SUM(anew_{value})" for value in values)
+        differ = " OR ".join(f"SUM(stored_{value}) <> SUM(anew_{value})" for value in values)
         sql = (
-            f"SELECT {shown}, SUM(stored), SUM(anew) FROM ("
-            f"SELECT {shown}, {value} AS stored, 0 AS anew FROM {name} WHERE agent_id = {mark} "
-            f"UNION ALL SELECT {shown}, 0, {value} FROM {again}"
-            f") AS both_of_them GROUP BY {shown} HAVING SUM(stored) <> SUM(anew) LIMIT {_TOLD}"
+            f"SELECT {shown}, {sums} FROM ("
+            f"SELECT {shown}, {stored} FROM {name} WHERE agent_id = {mark} "
+            f"UNION ALL SELECT {shown}, {anew} FROM {again}"
+            f") AS both_of_them GROUP BY {shown} HAVING {differ} LIMIT {_TOLD}"
         )
-        return [
-            f"{name} "
-            + ", ".join(f"{key}={part}" for key, part in zip(keys, row[:-2], strict=True))
-            + f": was {row[-2]}, is {row[-1]}"
-            for row in self._driver.rows(sql, (agent_id,))
-        ]
+        told = []
+        for row in self._driver.rows(sql, (agent_id,)):
+            there, sums_of = row[: len(keys)], row[len(keys) :]
+            was, now = (", ".join(map(str, sums_of[side::2])) for side in (0, 1))
+            where = ", ".join(f"{key}={part}" for key, part in zip(keys, there, strict=True))
+            told.append(f"{name} {where}: was {was}, is {now}")
+        return told
 
 
-def _plane(dimensions: Iterable[str]) -> int:
-    """The smallest plane that keeps these dimensions."""
-    asked = sum(1 << DIMENSIONS.index(dimension) for dimension in dimensions)
-    return asked if asked in PLANES else ALL_PLANE
+def _parted(pieces: Sequence[Piece], at: int) -> tuple[list[Piece], list[Piece]]:
+    """What is before and what is after."""
+    past = [(place, first, min(until, at), sign) for place, first, until, sign in pieces if first < at]
+    present = [(place, max(first, at), until, sign) for place, first, until, sign in pieces if until > at]
+    return past, present
+
+
+Piece = tuple[int, int, int, int]  # (place in the answer, first, until, 1 to add or -1 to take away)
+
+
+def _pieces(spans: Sequence[tuple[int, int, int]]) -> tuple[list[Piece], list[Piece]]:
+    """The spans as quarters of an hour and as whole days that together, some of them taken away, are the spans.
+
+    >>> _pieces([(0, 88, 2 * 96 + 88)])  # 22:00 to 22:00, two days later
+    ([(0, 88, 96, 1), (0, 280, 288, -1)], [(0, 1, 3, 1)])
+    """
+    quarters: list[Piece] = []
+    days: list[Piece] = []
+    for place, first, until in spans:
+        start, end = _nearest(first), _nearest(until)
+        if start >= end:
+            quarters.append((place, first, until, 1))
+            continue
+        days.append((place, start, end, 1))
+        for day, bucket, sign in ((start, first, 1), (end, until, -1)):
+            midnight = day * DAY_BUCKETS
+            if bucket < midnight:
+                quarters.append((place, bucket, midnight, sign))
+            elif bucket > midnight:
+                quarters.append((place, midnight, bucket, -sign))
+    return quarters, days
+
+
+def _nearest(bucket: int) -> int:
+    """The day whose beginning is nearest."""
+    return (bucket + DAY_BUCKETS // 2) // DAY_BUCKETS
+
+
+def _number(fold: Fold, column: str) -> str:
+    """SQL: the part of the fold a bucket falls into."""
+    if not fold.step:
+        return "0"
+    *earlier, (_, _, last) = fold.stretches
+    shift = str(last)
+    if earlier:
+        shift = f"CASE {' '.join(f'WHEN {column} < {until} THEN {by}' for _, until, by in earlier)} ELSE {last} END"
+    part = f"({column} + {shift}) / {fold.step}"
+    return f"{part} % {fold.wrap}" if fold.wrap else part
 
 
 def _spans(spans: Sequence[tuple[int, int, int]]) -> str:

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import orjson
 from sqlalchemy import Connection, Executable, Table
 
+from .remembered import Remembered
+
 
 class Dialect(Protocol):
     """What the statements need to know of an engine; `storage/sqlite.py` and `storage/postgresql.py` answer."""
@@ -22,8 +24,16 @@ class Dialect(Protocol):
     def in_list(self, column: str, count: int) -> str:
         """`column IN (...)` for `count` parameters of the driver."""
 
+<<<<<<< HEAD
     def within(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, tuple[Any, ...]]:
         """`column` is one of `values`, and the parameters to go with it."""
+=======
+    def members(self, column: str) -> str:
+        """`column` is one of the whole numbers in one parameter, as `packed` makes it: however many there are."""
+
+    def packed(self, numbers: Sequence[int]) -> Any:
+        """The parameter of `members`."""
+>>>>>>> c4fc377 (Numbers by day and by conversation: a year of a million messages in a tenth of a second, whatever the filter)
 
     def mark(self) -> str:
         """The driver's parameter mark."""
@@ -101,8 +111,14 @@ def load(text: str | None) -> dict[str, Any]:
 class Driver:
     """One connection inside one transaction: SQLAlchemy for questions, the driver's cursor for ingest."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, compiled: dict[tuple[str, str, int], str]):
-        self.connection, self.dialect, self._compiled = connection, dialect, compiled
+    def __init__(
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        compiled: dict[tuple[str, str, int], str],
+        remembered: Remembered | None = None,  # for transactions that only read: what others write is not certain yet
+    ):
+        self.connection, self.dialect, self._compiled, self.remembered = connection, dialect, compiled, remembered
         self._raw: Any = connection.connection.driver_connection
         self.holds_locks = False  # of rows, in this transaction
 

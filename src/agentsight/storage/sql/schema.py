@@ -324,6 +324,18 @@ rollup = Table(
     sqlite_with_rowid=False,
 )
 
+tally = Table(  # what one conversation adds in a bucket: the sums of a family of measures
+    "tally",
+    metadata,
+    Column("agent_id", Id, primary_key=True, autoincrement=False),
+    Column("conversation", Id, primary_key=True, autoincrement=False),
+    Column("family", SmallInteger, primary_key=True, autoincrement=False),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("key", Text, primary_key=True),
+    *(Column(f"sum{place + 1}", BigInteger, nullable=False) for place in range(6)),
+    sqlite_with_rowid=False,
+)
+
 presence = Table(
     "presence",
     metadata,
