@@ -42,6 +42,7 @@ from agentsight.core.ports import Store
 from agentsight.errors import AgentSightError, ConfigError, Invalid, ServerFailed
 
 from .sql import schema
+from .sql.remembered import Remembered
 from .sql.rows import Driver, Rows, fold
 from .sql.store import SqlStore
 from .sql.writer import Change, Writer, refuse, run
@@ -270,6 +271,7 @@ class PostgresqlStorage:
     def __init__(self, url: str):
         self._url = make_url(url).set(drivername="postgresql+psycopg")
         self._dialect = PostgresqlDialect()
+        self._remembered = Remembered()
         self._compiled: dict[tuple[str, str, int], str] = {}
         self.engine = _engine(self._url, pool_size=TAKERS + 1, max_overflow=2, pool_timeout=WAIT_MS / 1000)
         self._writers = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # we say BEGIN and COMMIT
@@ -310,7 +312,7 @@ class PostgresqlStorage:
 
     def _read(self, ask: Callable[[Store], T]) -> T:
         with self._connected(self._readers) as connection:
-            return ask(SqlStore(Driver(connection, self._dialect, self._compiled)))
+            return ask(SqlStore(Driver(connection, self._dialect, self._compiled, self._remembered)))
 
     # -- writing -----------------------------------------------------------------------------------------------------
     def write(self, change: Callable[[Store], T], *, alongside: bool = False) -> Future[T]:

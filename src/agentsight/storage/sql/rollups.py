@@ -153,11 +153,10 @@ class SqlRollups:
             quarters, days = _pieces(spans)
             parts = {ALL_PLANE if told else 0: quarters, DAILY + told: days}
         for plane, pieces in parts.items():
-            past, present = _parted(pieces, over() // (DAY_BUCKETS if plane & DAILY else 1))
-            ask = partial(self._sums, (KEPT if kept else _OWN)["rollup"], scope, production, measures, facets, by, plane)
-            if kept:
-                yield from ask(pieces)
-                continue
+            past, present = _parted(pieces, 0 if kept else over() // (DAY_BUCKETS if plane & DAILY else 1))
+            ask = partial(
+                self._sums, (KEPT if kept else _OWN)["rollup"], scope, production, measures, facets, by, plane
+            )
             if past:
                 asked = ("sums", production, tuple(measures), tuple(facets.items()), by, plane, tuple(past))
                 yield from self._known(scope, asked, partial(ask, past))
@@ -256,7 +255,7 @@ class SqlRollups:
         sql = (
             f"SELECT {', '.join(['MIN(t.bucket)', *grouped, *values])} FROM tally t "
             f"{joined if any(name.startswith('c.') for name in grouped) else ''} WHERE t.agent_id = {dialect.mark()} "
-            f"AND {dialect.members('t.conversation')} {told} AND t.bucket >= {fold.first} AND t.bucket < {fold.until} "
+            f"AND {{}} {told} AND t.bucket >= {fold.first} AND t.bucket < {fold.until} "
             f"GROUP BY {', '.join(map(str, range(2, 2 + len(grouped))))}"
         )
         place = 2 + (DIMENSIONS.index(by) if by else 0)
@@ -264,7 +263,8 @@ class SqlRollups:
             asked = (sql, agent_id, id(ids))
             rows = self._together.get(asked)
             if rows is None:
-                rows = self._driver.rows(sql, (agent_id, dialect.packed(ids))) if ids else []
+                among, parameters = dialect.within("t.conversation", ids)
+                rows = self._driver.rows(sql.replace("{}", among), (agent_id, *parameters)) if ids else []
             if by:
                 self._together[asked] = rows
             for row in rows:
@@ -508,7 +508,7 @@ def _number(fold: Fold, column: str) -> str:
     if earlier:
         shift = f"CASE {' '.join(f'WHEN {column} < {until} THEN {by}' for _, until, by in earlier)} ELSE {last} END"
     part = f"({column} + {shift}) / {fold.step}"
-    return f"{part} % {fold.wrap}" if fold.wrap else part
+    return f"{part} - {part} / {fold.wrap} * {fold.wrap}" if fold.wrap else part
 
 
 def _spans(spans: Sequence[tuple[int, int, int]]) -> str:
