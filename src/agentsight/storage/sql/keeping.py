@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from sqlalchemy import Table, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, or_, select, tuple_, update
 
-from agentsight.core.measures import Deltas
+from agentsight.core.measures import DAILY, DAY_BUCKETS, Deltas
 from agentsight.core.model import Conversation, Removed
 
 from .conversations import to_conversation
@@ -37,8 +37,8 @@ _TOGETHER = 500
 
 
 class SqlKeeping:
-    def __init__(self, driver: Driver):
-        self._driver = driver
+    def __init__(self, driver: Driver, rollups: SqlRollups):
+        self._driver, self._rollups = driver, rollups
 
     # -- finding -----------------------------------------------------------------------------------------------------
     def of_customer(self, agent_id: int, customer_id: str, limit: int) -> list[Conversation]:
@@ -66,6 +66,7 @@ class SqlKeeping:
     # -- taking out --------------------------------------------------------------------------------------------------
     def remove(self, agent_id: int, conversations: Sequence[int], *, traceless: bool) -> Removed:
         removed = Removed()
+        self._rollups.settle()  # or tallies of what is removed would be written after it
         for some in _parts(conversations):
             removed.add(self._remove(agent_id, some, traceless))
         return removed
@@ -173,20 +174,19 @@ class SqlKeeping:
         return int(self._driver.execute(asked).scalar() or 0)
 
     def forget_sums(self, agent_id: int, bucket: int) -> None:
+        day = bucket // DAY_BUCKETS  # sums by day go with the last of their quarters, and these with them
         for kept, sums, value in ((kept_rollup, rollup, "value"), (kept_presence, presence, "messages")):
             keys = [column.name for column in sums.primary_key.columns]
             same = and_(*(kept.c[key] == sums.c[key] for key in keys))
-            own = (kept.c.agent_id == agent_id, kept.c.bucket < bucket)
+            own = (kept.c.agent_id == agent_id, _before(kept, day))
             had = select(kept.c[value]).where(same, *own)
+            mine = (sums.c.agent_id == agent_id, _before(sums, day))
             self._driver.execute(
-                update(sums)
-                .where(sums.c.agent_id == agent_id, sums.c.bucket < bucket, had.exists())
-                .values({value: sums.c[value] - had.scalar_subquery()})
+                update(sums).where(*mine, had.exists()).values({value: sums.c[value] - had.scalar_subquery()})
             )
             self._driver.execute(delete(kept).where(*own))
-            self._driver.execute(
-                delete(sums).where(sums.c.agent_id == agent_id, sums.c.bucket < bucket, sums.c[value] == 0)
-            )
+            self._driver.execute(delete(sums).where(*mine, sums.c[value] == 0))
+        self._rollups.past_changed(agent_id)
 
     def unused(self, hashes: Collection[str]) -> set[str]:
         left = set(hashes)
@@ -254,7 +254,7 @@ class SqlKeeping:
             own = (table.c.agent_id == agent_id, table.c.slice == customer & 15, table.c.customer == customer)
             self._driver.execute(delete(table).where(*own, table.c.messages == 0))
             self._driver.execute(update(table).where(*own).values(customer=to))
-        SqlRollups(self._driver).past_changed(agent_id)
+        self._rollups.past_changed(agent_id)
 
     # -- tombstones --------------------------------------------------------------------------------------------------
     def has_tombstones(self, agent_id: int) -> bool:
@@ -315,6 +315,14 @@ def _skeleton(kind: str, detail: str | None) -> str | None:
     if kind == "button":
         told |= {"label": "", "value": ""}
     return dump_or_none(told)
+
+
+def _before(sums: Table, day: int) -> ColumnElement[bool]:
+    """Sums of days before that one."""
+    quarters = sums.c.bucket < day * DAY_BUCKETS
+    if "plane" not in sums.c:
+        return quarters
+    return or_(and_(sums.c.plane < DAILY, quarters), and_(sums.c.plane >= DAILY, sums.c.bucket < day))
 
 
 def _parts(items: Iterable[T]) -> Iterable[list[T]]:

@@ -60,7 +60,7 @@ class SqlStore:
 
     @cached_property
     def keeping(self) -> SqlKeeping:
-        return SqlKeeping(self._driver)
+        return SqlKeeping(self._driver, self.rollups)
 
     @cached_property
     def hosts(self) -> SqlHosts:
