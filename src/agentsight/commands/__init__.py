@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import chatting, copying, data, keeping, keys, maintenance, serving, users
+from . import backups, chatting, copying, data, keeping, keys, maintenance, serving, users
 
 app = typer.Typer(
     name="agentsight",
@@ -20,5 +20,6 @@ app.add_typer(users.app, name="users")
 app.add_typer(chatting.app, name="chat")
 data.register(app)
 keeping.register(app)
+backups.register(app)
 copying.register(app)
 maintenance.register(app)

@@ -413,6 +413,9 @@ class Keeping(Protocol):
     def rename_presence(self, agent_id: int, customer: int, to: int) -> None:
         """Let what a customer was counted as be counted as somebody else, in sums and in what is kept."""
 
+    def counts(self) -> dict[str, int]:
+        """How many organizations, agents, conversations, events there are, of everybody."""
+
     def has_tombstones(self, agent_id: int) -> bool: ...
 
     def add_tombstones(self, agent_id: int, digests: Sequence[str], now_us: int) -> None: ...

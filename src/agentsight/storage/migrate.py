@@ -27,6 +27,11 @@ def latest() -> str:
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
+def known(revision: str | None) -> bool:
+    """Whether this version can bring a database at that revision up to date."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
 def current(storage: Any) -> str | None:
     """The revision the database is at; None: empty."""
     with storage.looking() as connection:
@@ -39,6 +44,8 @@ def migrate(storage: Any) -> tuple[str | None, str]:
         before, needed = MigrationContext.configure(connection).get_current_revision(), latest()
         connection.rollback()
         if before != needed:
+            if before is not None:
+                storage.before_migrating(needed)
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -8,12 +8,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import os
 import random
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -413,6 +417,43 @@ class PostgresqlStorage:
         with self.migrating() as connection:
             settle_sequences(connection)
             fold_messages(connection)
+
+    # -- copies ------------------------------------------------------------------------------------------------------
+    def before_migrating(self, to: str) -> None:
+        """A migration is one transaction here; copies are the administrator's."""
+
+    def is_empty(self) -> bool:
+        """Nobody has put anything in it yet."""
+        with self.looking() as connection:
+            if connection.exec_driver_sql("SELECT to_regclass('organization')").scalar() is None:
+                return True
+            return connection.exec_driver_sql("SELECT 1 FROM organization LIMIT 1").first() is None
+
+    def copy_to(self, path: Path) -> None:
+        """The whole database as of one moment, as pg_dump writes it; writers go on meanwhile."""
+        self._program("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={path}")
+
+    def replace_by(self, path: Path) -> None:
+        """Let what pg_dump wrote at `path` be in the database from here on, instead of what is there."""
+        self._program(
+            "pg_restore", "--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction", str(path)
+        )
+
+    def _program(self, name: str, *options: str) -> None:
+        """Run one of PostgreSQL's programs on this database; the password is no argument others could read.
+
+        Raises:
+            ConfigError: it is not installed, or did not do it.
+        """
+        found = shutil.which(name)
+        if found is None:
+            raise ConfigError(f"{name} is not installed; install PostgreSQL's client programs (postgresql-client)")
+        url = self._url.set(drivername="postgresql", password=None).render_as_string()
+        env = {**os.environ, **({"PGPASSWORD": str(self._url.password)} if self._url.password else {})}
+        done = subprocess.run([found, f"--dbname={url}", *options], env=env, capture_output=True, text=True)
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or ["it did not say why"]
+            raise ConfigError(f"{name} failed: {lines[0][:300]}")
 
     # -- the rest ----------------------------------------------------------------------------------------------------
     def facts(self) -> Mapping[str, str]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shutil
 import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -25,7 +27,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
 from agentsight.core.ports import Store
-from agentsight.errors import AgentSightError, ConfigError, ServerFailed
+from agentsight.errors import AgentSightError, ConfigError, Conflict, ServerFailed
 
 from .sql.remembered import Remembered
 from .sql.rows import Driver, Rows, fold
@@ -39,6 +41,7 @@ T = TypeVar("T")
 
 OLDEST = (3, 51, 3)  # earlier ones can corrupt a WAL that several connections write. Source: sqlite.org/wal.html, 2026
 INDEXED_TOGETHER = 5_000  # events the search index takes at once; so many more a search may have to look through
+COPIES = 3  # of those taken before migrations, the newest
 SCRUB_BUSY_MS = 60_000  # how long writing the file anew waits for others
 BUSY_MS = 5_000  # how long a lock of another process (an import, a backup) is waited for
 READERS = 8
@@ -386,6 +389,75 @@ class SqliteStorage:
         """A connection for reading what no port tells."""
         with self._told("look"), self._readers.connect() as connection:
             yield connection
+
+    # -- copies ------------------------------------------------------------------------------------------------------
+    def before_migrating(self, to: str) -> None:
+        """Keep a copy beside the database, if there is anything in it, and let go of the oldest copies.
+
+        Raises:
+            ConfigError: there is no room for one.
+        """
+        if self._path is None or self.is_empty():
+            return
+        folder = self._path.parent / "backups"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        size, free = self._path.stat().st_size, shutil.disk_usage(folder).free
+        if free < size * 1.1:
+            raise ConfigError(
+                f"the database is to change its form and is copied first: {size / 1e6:.0f} MB are needed in {folder}, "
+                f"{free / 1e6:.0f} MB are free"
+            )
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        self.copy_to(folder / f"before-{to}-{stamp}.db")
+        for old in sorted(folder.glob("before-*.db"), key=lambda path: path.stat().st_mtime)[:-COPIES]:
+            old.unlink()
+
+    def is_empty(self) -> bool:
+        """Nobody has put anything in it yet."""
+        with self._told("look"), self._readers.connect() as connection:
+            tables = (
+                "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name IN ('organization', 'chat_conversations')"
+            )
+            if connection.exec_driver_sql(tables).first() is None:
+                return True
+            return connection.exec_driver_sql("SELECT 1 FROM organization LIMIT 1").first() is None
+
+    def copy_to(self, path: Path) -> None:
+        """The whole database as of one moment, in a file of its own, on disk; writers go on meanwhile.
+
+        It is written anew, so it holds nothing that was deleted.
+        """
+        with self._told("copy"):
+            connection = self._connect()
+            try:
+                connection.execute("PRAGMA temp_store = FILE").fetchall()
+                connection.execute("VACUUM INTO ?", (str(path),))
+            finally:
+                connection.close()
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+    def replace_by(self, path: Path) -> None:
+        """Let the file at `path` be the database from here on. This storage is of no use afterwards.
+
+        Raises:
+            Conflict: somebody else works on the database.
+        """
+        assert self._path is not None, "a database in memory has no file"
+        self.close()
+        connection = self._module.connect(str(self._path), timeout=1, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = DELETE").fetchall()  # only who is alone with it may
+        except self._module.Error:
+            raise Conflict("a server works on this database; stop it first") from None
+        finally:
+            connection.close()
+        os.replace(path, self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     # -- the rest ----------------------------------------------------------------------------------------------------
     def facts(self) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from .conversations import to_conversation
 from .rollups import KEPT, SqlRollups
 from .rows import Driver, dump_or_none, load
 from .schema import (
+    agent,
     attachment,
     button,
     conversation,
@@ -255,6 +256,13 @@ class SqlKeeping:
             self._driver.execute(delete(table).where(*own, table.c.messages == 0))
             self._driver.execute(update(table).where(*own).values(customer=to))
         self._rollups.past_changed(agent_id)
+
+    def counts(self) -> dict[str, int]:
+        told = {"organizations": organization, "agents": agent, "conversations": conversation, "events": event}
+        return {
+            name: int(self._driver.execute(select(func.count()).select_from(table)).scalar() or 0)
+            for name, table in told.items()
+        }
 
     # -- tombstones --------------------------------------------------------------------------------------------------
     def has_tombstones(self, agent_id: int) -> bool:
