@@ -12,8 +12,8 @@ from agentsight.core.measures import Deltas
 from agentsight.core.metrics import facet_of, whole
 from agentsight.core.model import Conversation, Event, Feedback
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 AT_ONCE = 500
