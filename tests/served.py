@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -121,12 +122,21 @@ class Postgresql:
 class Server:
     """`agentsight serve` on a loopback port the system chose; `stop()` is SIGTERM, `kill()` is kill -9."""
 
-    def __init__(self, data: Path, *, port: int = 0, before_exec: Any = None, database: str | None = None, **env: str):
+    def __init__(
+        self,
+        data: Path,
+        *,
+        port: int = 0,
+        before_exec: Any = None,
+        database: str | None = None,
+        options: Sequence[str] = (),
+        **env: str,
+    ):
         self.data, self.database = data, database or f"sqlite:///{data / 'agentsight.db'}"
         data.mkdir(parents=True, exist_ok=True)
         self._log = open(data / "server.log", "ab")  # noqa: SIM115 -- open as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "agentsight.cli", "serve", "--data", str(data), "--port", str(port)],
+            [sys.executable, "-m", "agentsight.cli", "serve", "--data", str(data), "--port", str(port), *options],
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=environment(AGENTSIGHT_DATABASE_URL=self.database, **env),

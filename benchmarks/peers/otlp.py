@@ -13,7 +13,8 @@ import time
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-WORDS = "order parcel refund password invoice table booking delivery please thank you address change cancel help number".split()
+TEXT = "order parcel refund password invoice table booking delivery please thank you address change cancel help number"
+WORDS = TEXT.split()
 
 
 def attribute(key: str, value: str | int) -> KeyValue:

@@ -96,11 +96,13 @@ def answers(server: Server, key: str) -> dict[str, Any]:
 Target = Callable[[], str]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
-    """Makes URLs of databases that are not there yet."""
-    numbers = iter(range(100))
-    return lambda: f"sqlite:///{tmp_path / f'target-{next(numbers)}.db'}"
+    """Gives the URL of an empty database."""
+    if request.param == "sqlite":
+        return lambda: f"sqlite:///{tmp_path / 'target.db'}"
+    made: Target = request.getfixturevalue("postgresql").empty
+    return made
 
 
 @pytest.mark.slow
@@ -116,7 +118,7 @@ def test_there_and_back_again_every_read_endpoint_says_the_same(
     assert first["files"] == sum(1 for path in (folder / "files").glob("*/*")) > 0
     before = answers(start(folder), key)
     assert len(before) > 100
-    assert answers(start(tmp_path / "there", AGENTSIGHT_DATABASE_URL=there), key) == before
+    assert answers(start(tmp_path / "there", database=there), key) == before
     returned = start(back)
     assert answers(returned, key) == before
     with Api(returned.url, key) as api:  # ids go on where they were

@@ -45,6 +45,7 @@ from sqlalchemy.engine import URL, make_url
 from agentsight.core.ports import Store
 from agentsight.errors import AgentSightError, ConfigError, Invalid, ServerFailed
 
+from .bell import Bell
 from .sql import schema
 from .sql.remembered import Remembered
 from .sql.rows import Driver, Rows, fold
@@ -288,6 +289,7 @@ class PostgresqlStorage:
             read_only=True,
         )
         self._heard: list[Callable[[], None]] = []
+        self._bell = Bell(self._connect_alone, self._hear)
         self._alone = Writer("agentsight-writer", partial(self._commit, alongside=False))
         self._takers = Writer("agentsight-taker", partial(self._commit, alongside=True), threads=TAKERS)
 
@@ -343,8 +345,8 @@ class PostgresqlStorage:
                     self.engine.dispose()
                 time.sleep(min(0.02 * 2**attempt, 0.5) * (0.5 + random.random()))
             else:
-                for heard in self._heard:
-                    heard()
+                self._hear()
+                self._bell.ring()
                 return
 
     def _commit_together(
@@ -400,6 +402,15 @@ class PostgresqlStorage:
     # -- what goes on ------------------------------------------------------------------------------------------------
     def listen(self, heard: Callable[[], None]) -> None:
         self._heard.append(heard)
+        self._bell.start()
+
+    def _hear(self) -> None:
+        for heard in self._heard:
+            heard()
+
+    def _connect_alone(self) -> psycopg.Connection:
+        told = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return psycopg.connect(told, autocommit=True, connect_timeout=CONNECT_S, application_name="agentsight bell")
 
     @contextmanager
     def alone(self, job: str) -> Iterator[bool]:
@@ -498,6 +509,7 @@ class PostgresqlStorage:
     def close(self) -> None:
         self._takers.close()
         self._alone.close()
+        self._bell.close()
         self._readers.dispose()
         self.engine.dispose()
 
