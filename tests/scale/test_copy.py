@@ -96,7 +96,7 @@ def answers(server: Server, key: str) -> dict[str, Any]:
 Target = Callable[[], str]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.exhaustive), "postgresql"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
     """Gives the URL of an empty database."""
     if request.param == "sqlite":
