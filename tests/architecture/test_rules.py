@@ -14,10 +14,7 @@ import pytest
 
 from agentsight import wire
 from agentsight.core.model import Filter
-from agentsight.storage import open_storage
-from agentsight.storage.migrate import migrate
 from agentsight.storage.sql.conversations import PREDICATES
-from agentsight.storage.sql.schema import metadata
 from served import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,26 +100,6 @@ def test_every_name_older_releases_had_imports_without_a_key(statement: str):
 def test_every_filter_has_a_name_a_field_and_a_predicate():
     assert set(wire.FILTERS) == set(PREDICATES) | BESIDE | COUNTED
     assert set(wire.FILTERS) == {field.name for field in fields(Filter)}
-
-
-def test_migrations_build_the_schema_the_code_expects(tmp_path: Path):
-    opened = open_storage(f"sqlite:///{tmp_path / 'a.db'}")
-    migrate(opened)
-    try:
-        with opened.engine.connect() as connection:
-            for table in metadata.sorted_tables:
-                rows = connection.exec_driver_sql(f"PRAGMA table_info({table.name})").fetchall()
-                built = {(row[1], bool(row[3]) or bool(row[5])) for row in rows}
-                assert built == {(column.name, not column.nullable) for column in table.columns}, table.name
-                named = connection.exec_driver_sql(f"PRAGMA index_list({table.name})").fetchall()
-                indexes = {(row[1], bool(row[2])) for row in named if not row[1].startswith("sqlite_autoindex")}
-                assert indexes == {(str(index.name), bool(index.unique)) for index in table.indexes}, table.name
-            alone = {
-                row[0] for row in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
-            }
-            assert set(metadata.tables) <= alone
-    finally:
-        opened.close()
 
 
 # -- what a repository must not say ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from agentsight.core.model import Agent, Filter
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import ConfigError, NotFound, ServerFailed
 from agentsight.storage import open_storage
-from agentsight.storage.migrate import current, latest, migrate
+from agentsight.storage.migrate import migrate
 from agentsight.storage.sql.writer import WAITING
 from agentsight.storage.sqlite import driver
 from served import message
@@ -223,14 +223,6 @@ def test_a_locked_database_fails_what_waits_and_works_again_when_it_is_free(tmp_
     other.close()
     opened.write(accepting(agent, message("c", "after"))).result(20)
     assert texts(opened, agent) == ["after"]
-    opened.close()
-
-
-def test_an_empty_database_is_brought_up_to_date_and_one_that_is_stays(tmp_path: Path):
-    opened = open_storage(f"sqlite:///{tmp_path / 'a.db'}")
-    assert current(opened) is None
-    assert migrate(opened) == (None, latest())
-    assert migrate(opened) == (latest(), latest())
     opened.close()
 
 

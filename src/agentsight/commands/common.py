@@ -16,7 +16,7 @@ from agentsight.core.ports import Storage, Store
 from agentsight.errors import AgentSightError, NotFound
 from agentsight.server.settings import Settings
 from agentsight.storage import open_storage
-from agentsight.storage.migrate import current, latest, migrate
+from agentsight.storage.migrate import current, fits, migrate
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def opened(data: Path | None, database: str | None) -> Iterator[tuple[Settings, 
     geo.use(settings.mmdb)
     storage = open_storage(settings.database_url)
     try:
-        if current(storage) != latest():
+        if not fits(current(storage)):
             migrate(storage)
         tombstones.use(settings.secret())
         yield settings, storage

@@ -24,7 +24,7 @@ from agentsight.core import geo, prices, tombstones
 from agentsight.core.ports import Storage
 from agentsight.errors import AgentSightError, ServerFailed
 from agentsight.storage import open_blobs, open_storage
-from agentsight.storage.migrate import current, latest, migrate
+from agentsight.storage.migrate import current, fits, migrate
 
 from . import analytics, conversations, described, files, hosts, http, ingest, keeping, manual, pages, telemetry, upkeep
 from .settings import Settings
@@ -110,7 +110,7 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     storage = http.storage(request)
     revision = await asyncio.to_thread(current, storage)
-    if revision != latest():
+    if not fits(revision):
         raise ServerFailed("the database schema is not this version's; run agentsight migrate", retry_after_s=5)
     await http.write(request, lambda store: None)
     return http.Json({"status": "ok", **storage.facts()})

@@ -32,6 +32,11 @@ def known(revision: str | None) -> bool:
     return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
+def fits(revision: str | None) -> bool:
+    """Whether this version can work on a database at this revision: its own, or a newer version's, for migrations only add."""
+    return revision == latest() or (revision is not None and not known(revision))
+
+
 def current(storage: Any) -> str | None:
     """The revision the database is at; None: empty."""
     with storage.looking() as connection:
@@ -39,15 +44,19 @@ def current(storage: Any) -> str | None:
 
 
 def migrate(storage: Any) -> tuple[str | None, str]:
-    """Bring the database to `latest()`; gives the revisions before and after. Processes that start together take turns."""
+    """Bring the database to `latest()`; gives the revisions before and after. Processes that start together take turns.
+
+    A newer version's database stays as it is.
+    """
     with _alembic, storage.migrating() as connection:
-        before, needed = MigrationContext.configure(connection).get_current_revision(), latest()
+        before = MigrationContext.configure(connection).get_current_revision()
         connection.rollback()
-        if before != needed:
-            if before is not None:
-                storage.before_migrating(needed)
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            connection.commit()
-    return before, needed
+        if fits(before):
+            return before, str(before)
+        if before is not None:
+            storage.before_migrating(latest())
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+    return before, latest()
