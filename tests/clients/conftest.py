@@ -36,3 +36,9 @@ def first_generation(request: pytest.FixtureRequest) -> OldClient:
 def newest() -> OldClient:
     """The last release of the 0.0 line: tracker, manager and API client."""
     return release("0.0.44")
+
+
+@pytest.fixture
+def spans() -> OldClient:
+    """The 0.1 line: conversations, turns and spans, exported in the background."""
+    return release("0.1.4")

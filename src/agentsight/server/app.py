@@ -26,7 +26,21 @@ from agentsight.errors import AgentSightError, ServerFailed
 from agentsight.storage import open_blobs, open_storage
 from agentsight.storage.migrate import current, fits, migrate
 
-from . import analytics, conversations, described, files, hosts, http, ingest, keeping, manual, pages, telemetry, upkeep
+from . import (
+    analytics,
+    conversations,
+    described,
+    files,
+    hosts,
+    http,
+    ingest,
+    keeping,
+    manual,
+    pages,
+    spans,
+    telemetry,
+    upkeep,
+)
 from .settings import Settings
 from .ui.headers import SecurityHeaders
 
@@ -72,7 +86,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     app.add_exception_handler(AgentSightError, http.on_refusal)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, http.on_crash)
-    for room in (ingest, conversations, files, analytics, keeping, pages):
+    for room in (ingest, spans, conversations, files, analytics, keeping, pages):
         app.include_router(room.router)
     for path, answer, says in (("/healthz", healthz, "The process is up"), ("/readyz", readyz, "The database answers")):
         app.add_api_route(path, answer, methods=["GET"], tags=["health"], summary=says)

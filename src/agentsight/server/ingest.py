@@ -165,6 +165,8 @@ async def post_conversation(request: Request) -> Response:
     agent, body = await _body(request)
     now_us = http.now_us()
     conversation_id = wire.read_conversation_id(body.get("conversation_id"))
+    if request.headers.get("user-agent", "").startswith("agentsight-python/0.1."):  # before an upload: nobody spoke yet
+        body = {"environment": "production", "is_used": False, **body}
     draft = translate.draft("conversation", conversation_id, body, body, now_us)
 
     def change(store: Store) -> tuple[Conversation | None, bool]:

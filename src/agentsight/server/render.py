@@ -173,7 +173,7 @@ def feedback(given: Feedback) -> dict[str, Any]:
 def attachment_listing(transcript: Transcript, signer: URLSafeTimedSerializer, base: str) -> Mapping[str, Any]:
     """The files of a conversation under their messages; only rows that have any."""
     attached = attachments_by_row(transcript)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "message_id": event.id,
             "sender": event.sender,
@@ -188,5 +188,7 @@ def attachment_listing(transcript: Transcript, signer: URLSafeTimedSerializer, b
         "conversation_id": head.conversation_id,
         "conversation": head.id,
         "total_attachments": len(transcript.attachments),
+        "attachment_count": len(transcript.attachments),
+        "attachments": [file | {"message": row["message_id"]} for row in rows for file in row["attachments"]],
         "messages": rows,
     }

@@ -1,0 +1,104 @@
+"""What clients 0.1.x need beside the routes they share with older ones: who am I, spans in, a few listings.
+
+Source: the contract of SDK 0.1, sections 2.2 to 2.4 and 3.2.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from agentsight.core import conversations
+from agentsight.core import ingest as core
+from agentsight.core.model import Agent, Conversation, Scope, Verdict
+from agentsight.core.ports import Store
+from agentsight.errors import InvalidEvent
+from agentsight.wire import ENVIRONMENTS, Draft
+
+from . import blocks, described, http, telemetry
+from .http import Json
+
+router = APIRouter(tags=["clients 0.1"])
+
+MOST_BYTES = 40_000_000  # of one request; the client never splits by size and drops what is refused as too large
+_OVERWRITTEN = ("name", "customer_id", "device", "language", "metadata")
+
+
+@router.get("/api/me/", summary="Whose key this is, and what the server can do")
+@http.needs("conversations.read")
+async def me(request: Request) -> Response:
+    asking = await http.principal(request)
+    agent = conversations.only_agent(asking.agent)
+    environments = [
+        {"id": number, "slug": slug, "name": slug.capitalize(), "is_production": slug == "production",
+         "created_at": None, "updated_at": None}
+        for number, slug in enumerate(ENVIRONMENTS, 1)
+    ]  # fmt: skip
+    return Json(
+        {
+            "agent_id": agent.id,
+            "agent_name": agent.name,
+            "role": asking.role,
+            "environments": environments,
+            "capabilities": ["gzip-ingest"],
+        }
+    )
+
+
+@router.post(
+    "/api/ingest/",
+    summary="Store the spans of clients 0.1.x",
+    openapi_extra=described.json_body(
+        {
+            "type": "object",
+            "required": ["conversations"],
+            "properties": {"sdk": {"type": "object"}, "conversations": {"type": "array", "items": {"type": "object"}}},
+        }
+    ),
+)
+@http.needs("events.write")
+async def ingest(request: Request) -> Response:
+    """Answers after the commit. A block that breaks the contract costs its neighbours nothing and is named."""
+    asking = await http.principal(request)
+    agent = conversations.only_agent(asking.agent)
+    http.require_json(request)
+    room: http.Room = request.app.state.room
+    with room.hold(http.declared_bytes(request)):
+        body = await http.read_body(request, MOST_BYTES)
+        with room.hold(max(0, len(body) - http.declared_bytes(request))):
+            read, wrong = await run_in_threadpool(lambda: blocks.read(http.decode_object(body)))
+            verdicts = await http.write(request, partial(_store, agent=agent, read=read, now_us=http.now_us()))
+    telemetry.count(verdicts)
+    tally = {
+        name: sum(verdict.verdict == name for verdict in verdicts) for name in ("accepted", "duplicate", "rejected")
+    }
+    return Json(tally | ({"conversations": wrong[:100], "truncated": len(wrong) > 100} if wrong else {}), 201)
+
+
+def _store(store: Store, agent: Agent, read: list[blocks.Block], now_us: int) -> list[Verdict]:
+    heads = store.conversations.live(agent.id, [block.conversation_id for block in read], to_change=True)
+    drafts: list[Draft | InvalidEvent] = []
+    for block in read:
+        head = heads.get(block.conversation_id)
+        if head is None or _news(block, head) or head.environment is None:
+            drafts.append(block.described(None if head and head.environment else "production"))
+        drafts += block.drafts
+    verdicts = core.accept(store, agent, drafts, now_us)
+    for block in read:
+        head = heads.get(block.conversation_id)
+        if head is not None and block.newest_us > (head.described_us or 0) and (news := _news(block, head)):
+            conversations.update(store, Scope(agent.organization_id, (agent.id,)), head.id, news)
+    return verdicts
+
+
+def _news(block: blocks.Block, head: Conversation) -> dict[str, Any]:
+    """What the block says otherwise than we know: here what is told last holds, and metadata are told whole."""
+    return {
+        name: block.about[name]
+        for name in _OVERWRITTEN
+        if name in block.about and block.about[name] != getattr(head, name)
+    }
