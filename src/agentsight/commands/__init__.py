@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import backups, chatting, copying, data, keeping, keys, maintenance, serving, users
+from . import backups, chatting, copying, data, keeping, keys, maintenance, organizations, serving, users
 
 app = typer.Typer(
     name="agentsight",
@@ -17,6 +17,7 @@ app = typer.Typer(
 serving.register(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
+app.add_typer(organizations.app, name="organization")
 app.add_typer(chatting.app, name="chat")
 data.register(app)
 keeping.register(app)

@@ -424,6 +424,29 @@ class Keeping(Protocol):
         """Those of these that are laid, and when."""
 
 
+class Moving(Protocol):
+    """Whole tables of one organization, out and in, row by row."""
+
+    def columns(self, table: str) -> list[str]: ...
+
+    def rows(self, table: str, by: str, owners: Sequence[int], at_once: int) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows whose column `by` is one of the owners, some at a time, in the order of their key."""
+
+    def base(self, table: str) -> int:
+        """The highest id ever used; 0 where none was."""
+
+    def put(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None: ...
+
+    def retire(self, table: str, highest: int) -> None:
+        """Ids up to this one are used."""
+
+    def free_slug(self, wanted: str) -> str:
+        """An organization's slug nobody has, as like `wanted` as may be."""
+
+    def reseal(self, organization_id: int, lines: Iterator[AuditLine]) -> None:
+        """Write the seals of these lines over the stored ones."""
+
+
 class Store(Protocol):
     """One transaction: all of it happens, or nothing."""
 
@@ -456,6 +479,9 @@ class Store(Protocol):
 
     @property
     def keeping(self) -> Keeping: ...
+
+    @property
+    def moving(self) -> Moving: ...
 
     @property
     def hosts(self) -> Hosts: ...

@@ -9,6 +9,7 @@ from .conversations import SqlConversations
 from .history import SqlHistory
 from .hosts import SqlHosts
 from .keeping import SqlKeeping
+from .moving import SqlMoving
 from .reports import SqlReports
 from .rollups import SqlRollups
 from .rows import Driver
@@ -57,6 +58,10 @@ class SqlStore:
     @cached_property
     def audit(self) -> SqlAudit:
         return SqlAudit(self._driver)
+
+    @cached_property
+    def moving(self) -> SqlMoving:
+        return SqlMoving(self._driver)
 
     @cached_property
     def keeping(self) -> SqlKeeping:
