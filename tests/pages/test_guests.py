@@ -260,3 +260,34 @@ def test_a_frame_is_tried_on_without_a_script(look: Looking):
     frame = page.frame_locator(".framed")
     expect(frame.locator(".kpis")).to_be_visible()
     expect(frame.locator(".map")).to_have_count(0)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_on_what_guests_see(look: Looking, web: httpx.Client, theme: str):
+    from axe_playwright_python.sync_playwright import Axe
+
+    from .test_everybody import LEVELS
+
+    site = look.site
+    name = f"Over {theme}"
+    paths = {
+        "numbers": share(web, site, "?range=30d", sight="full"),
+        "locked": share(web, site, password="open sesame now"),
+        "ended": share(web, site, name=name),
+        "conversation": share(web, site, "?kind=conversation&target=6", sight="full"),
+        "frame": share(web, site, hosts="*").replace("/s/", "/e/"),
+    }
+    expire(site, name)
+    paths["list"] = paths["numbers"] + "/conversations?counted_by=conversations"
+    found: dict[str, Any] = {}
+    for width in (1280, 390):
+        page = look.page(session=None, theme=theme, bypass_csp=True, viewport={"width": width, "height": 900})
+        for what, path in paths.items():
+            page.goto(look.address(f"{path}?theme={theme}" if what == "frame" else path))
+            result = Axe().run(page, options={"runOnly": LEVELS})
+            over = page.locator("html").evaluate("root => root.scrollWidth - root.clientWidth")
+            if result.violations_count or over > 0:
+                nodes = [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in result.response["violations"]]
+                found[f"{what} {width}"] = (nodes, over)
+    look.said.clear()  # the ended link's own 410
+    assert not found

@@ -313,8 +313,8 @@ def worldmap(voice: Voice, caption: str, unit: str, parts: Sequence[Part], inlin
             else ""
         )
         place = html(
-            '<a{href} data-tip="{name}|{value}|{unit}" aria-label="{name}: {value}" tabindex="-1">{drawn}{dot}</a>',
-            href=html(' href="{href}"', href=part.href) if part.href else "",
+            '<a{href} data-tip="{name}|{value}|{unit}" aria-label="{name}: {value}">{drawn}{dot}</a>',
+            href=html(' href="{href}" tabindex="-1"', href=part.href) if part.href else html(' role="img"'),
             name=part.name,
             value=voice.number(part.value),
             unit=unit,
