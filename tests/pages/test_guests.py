@@ -166,6 +166,7 @@ def test_each_preset_hides_what_it_says(site: Site, web: httpx.Client, guest: ht
     assert post(web, f"{site.base}/share", f"{site.base}/share", name="x", sight="x").status_code == 400
 
 
+@pytest.mark.slow
 def test_numbers_lead_to_their_conversations_and_no_further(look: Looking, web: httpx.Client):
     site = look.site
     path = share(web, site, "?range=30d&source=whatsapp", sight="no_customer")
@@ -208,6 +209,7 @@ def elsewhere(folder: Path) -> Iterator[int]:
     server.shutdown()
 
 
+@pytest.mark.slow
 def test_only_the_named_site_frames_it_and_the_frame_grows_with_its_page(
     look: Looking, web: httpx.Client, tmp_path: Path
 ):
@@ -239,6 +241,7 @@ def test_only_the_named_site_frames_it_and_the_frame_grows_with_its_page(
     look.requests[:] = [url for url in look.requests if url.startswith(look.site.url)]
 
 
+@pytest.mark.slow
 def test_a_frame_is_tried_on_before_it_is_made(look: Looking):
     page = look.page("share?range=30d")
     frame = page.frame_locator(".framed")
@@ -250,6 +253,7 @@ def test_a_frame_is_tried_on_before_it_is_made(look: Looking):
     assert page.get_by_label("Key figures").is_checked() is False
 
 
+@pytest.mark.slow
 def test_a_frame_is_tried_on_without_a_script(look: Looking):
     page = look.page("share?range=30d", java_script_enabled=False)
     page.get_by_label("Name").fill("Kept while trying")
@@ -262,6 +266,7 @@ def test_a_frame_is_tried_on_without_a_script(look: Looking):
     expect(frame.locator(".map")).to_have_count(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_on_what_guests_see(look: Looking, web: httpx.Client, theme: str):
     from axe_playwright_python.sync_playwright import Axe

@@ -21,7 +21,10 @@ from .test_branding import PLAIN
 from .test_conversations import HOSTILE, talk
 from .test_shares import post
 
-pytestmark = pytest.mark.skipif(not HOSTILE.is_file(), reason="the sample data is not beside the checkout")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not HOSTILE.is_file(), reason="the sample data is not beside the checkout"),
+]
 WATCH = """window.__hits = []; window.__xss = n => window.__hits.push(n);
 addEventListener('securitypolicyviolation', event => console.error('CSP', event.violatedDirective));"""
 POKE = """() => { for (const each of document.querySelectorAll('main *, header *, aside *'))
@@ -99,7 +102,7 @@ def test_a_hostile_brand_is_a_name_on_every_page(look: Looking, branded: Any, na
     locked = shared(site, "Plain", password="a long enough one")
     page = look.page()
     page.add_init_script(WATCH)
-    for place, name in enumerate(names[::9]):
+    for place, name in enumerate(names[::12]):
         branded(name)
         for address in (f"{site.base}/settings/branding", f"/s/{token}", f"/s/{locked}", f"/e/{token}"):
             page.goto(site.url + address)

@@ -205,6 +205,7 @@ ODD = ["/login", "/favicon.ico", "/nowhere", "/a/nothing/analytics", "/a/all/con
        "/docs", "/openapi.json", "/metrics", "/o/x/a/all/analytics", "/login?token=x", "/forgot", "/robots.txt"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["client", "owner", None])
 @pytest.mark.parametrize("which", [0, 1])
 def test_nothing_of_one_house_is_in_the_other(town: Town, which: int, who: str | None):
@@ -289,6 +290,7 @@ def pixels(page: Any, picture: bytes, colour: str) -> int:
     return int(page.evaluate(NEAR, [address, *channels]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_each_house_looks_like_itself(town: Town, browser: Any, theme: str):
     said, requests, shots = [], [], {}
