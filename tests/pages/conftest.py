@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from agentsight import demo
-from agentsight.core import tenancy
+from agentsight.core import sessions, tenancy
 from agentsight.core.ports import Storage, Store
 from agentsight.server.settings import Settings
 from agentsight.storage import open_storage
@@ -75,8 +75,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         busy = next(agent for agent in store.tenants.agents(organization.id) if agent.slug != "silent-agent")
         owner = tenancy.add_user(store, organization, "owner@example.com", "owner", (), now_us())
         client = tenancy.add_user(store, organization, "client@example.com", "client", (busy,), now_us())
-        sessions = [tenancy.start_session(store, user, now_us()) for user in (owner, client)]
-        return sessions[0], sessions[1], f"/o/{organization.slug}/a/{busy.slug}", agents
+        tokens = [sessions.start(store, user, now_us()) for user in (owner, client)]
+        return tokens[0], tokens[1], f"/o/{organization.slug}/a/{busy.slug}", agents
 
     owner, client, base, agents = storage.write(people).result()
     server = Server(data)

@@ -144,19 +144,6 @@ def test_a_new_key_is_shown_once_works_and_ends(site: Site, web: httpx.Client):
         assert revoke and post(web, at, html.unescape(revoke[1])).status_code == 303
 
 
-def test_an_invitation_is_a_link_that_signs_in_once(site: Site, web: httpx.Client):
-    at = f"{site.base}/settings/team"
-    answer = post(web, at, at, email="New.Person@example.com", role="member")
-    token = re.search(r"login\?token=([\w-]+)", answer.text)
-    assert token
-    with httpx.Client(base_url=site.url) as guest:
-        assert guest.post("/login", data={"token": token[1]}).status_code == 303
-        assert guest.get(f"{site.base}/conversations").status_code == 200
-        remove = re.search(r'action="([^"]+/team/\d+/remove[^"]*)"', web.get(at).text)
-        assert remove
-    assert post(web, at, at, email="not an address", role="member").status_code == 400
-
-
 # -- migrate ---------------------------------------------------------------------------------------------------------
 def test_a_file_is_checked_then_run_and_a_second_time_changes_nothing(look: Looking, tmp_path: Path):
     lines = [

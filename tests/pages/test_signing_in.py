@@ -122,7 +122,7 @@ def test_an_owner_decides_whether_clients_see_what_was_spent(site: Site, web: ht
             assert client.get(f"{site.base}/export/tokens.csv").status_code == 404
             assert "Tokens used" in web.get(f"{site.base}/analytics").text, "the owner still sees it"
         finally:
-            decide(clients_see_tokens="1")
+            decide(**{f"clients_see_{name}": "1" for name in ("costs", "tokens", "metadata", "customer")})
 
 
 def test_another_organization_and_another_agent_are_not_found(site: Site):

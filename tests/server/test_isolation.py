@@ -138,7 +138,7 @@ def test_every_route_of_the_api_asks_for_a_key(server: Server, table: list[tuple
     with Api(server.url, "none") as nobody:
         del nobody.headers["Authorization"]
         for method, path in table:
-            if path.startswith("/api/") and method != "HEAD":
+            if path.startswith("/api/") and path != "/api/auth/token/" and method != "HEAD":
                 answer = nobody.request(
                     method, re.sub(r"\{[^}]*\}", "1", path), json=BODY if method in WRITES else None
                 )
@@ -150,7 +150,7 @@ def test_a_key_that_may_only_read_changes_nothing_anywhere(server: Server, table
         writer.batch(message("c"))
         before = writer.conversation("c")
         for method, path in table:
-            if path.startswith("/api/") and method in WRITES:
+            if path.startswith("/api/") and not path.startswith("/api/auth/") and method in WRITES:
                 path = re.sub(r"\{[^}]*\}", str(before["id"]), path)
                 answer = reader.request(method, path, json={**BODY, "conversation_id": "c"})
                 assert answer.status_code == 403, f"{method} {path}: {answer.text}"

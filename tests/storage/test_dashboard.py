@@ -6,9 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agentsight.core import analytics, branding, history, hours, reports, shares, tenancy
+from agentsight.core import analytics, branding, history, hours, people, reports, shares, tenancy
 from agentsight.core.model import Agent, Filter, Principal, Scope
 from agentsight.core.ports import Storage, Store
+from agentsight.core.sight import Sight
 from agentsight.errors import Invalid, NotFound
 from agentsight.wire import instant
 from storage.conftest import NOW_US, accepting, new_agent, scope_of
@@ -165,18 +166,18 @@ def test_settings_are_an_organizations_own(storage: Storage, agent: Agent):
         stranger = tenancy.add_user(store, theirs, "s@example.com", "owner", (), NOW_US)
         foreign = tenancy.ensure_agent(store, theirs, "theirs", NOW_US)
         _, key = tenancy.issue_key(store, foreign, "write", NOW_US)
-        me = Principal(Scope(mine.id, (agent.id,)), "owner", user_id=10**9)
         for attempt in (
-            lambda: branding.remove_person(store, me, stranger.id),
-            lambda: branding.revoke_key(store, me, key.id, NOW_US),
+            lambda: people.member(store, mine.id, stranger.id),
+            lambda: tenancy.rotate_key(store, mine.id, key, 0, NOW_US),
         ):
             with pytest.raises(NotFound):
                 attempt()
+        assert store.settings.revoke_key(mine.id, key.id, NOW_US) == store.settings.end_key(mine.id, key.id, 1) == 0
         assert key.id not in {one.id for one in store.settings.keys(mine.id)}
-        changed = branding.set_general(store, mine, "Acme", "Europe/Zagreb", False)
+        changed = branding.set_general(store, mine, "Acme", "Europe/Zagreb", Sight(costs=False))
         assert store.tenants.organization(mine.id) == changed
         with pytest.raises(Invalid, match="timezone"):
-            branding.set_general(store, changed, "Acme", "Mars/Olympus", True)
-        branding.set_general(store, changed, "acme", "UTC", True)
+            branding.set_general(store, changed, "Acme", "Mars/Olympus", Sight())
+        branding.set_general(store, changed, "acme", "UTC", Sight())
 
     storage.write(change).result()

@@ -79,12 +79,12 @@ def run(
         app = behind(app, proxies)
     config = uvicorn.Config(
         app,
-        proxy_headers=not proxies,
         http=PatientProtocol,
         loop="auto",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # `behind` believes the proxies the settings name, and no other
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
         backlog=BACKLOG,

@@ -1,27 +1,27 @@
-"""What an organization sets for itself: its name, zone and looks; its agents, people and keys."""
+"""What an organization sets for itself: its name, zone and looks, what its clients see, its agents."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from zoneinfo import available_timezones
 
-from agentsight.errors import Invalid, NotFound
+from agentsight.errors import Invalid
 
 from . import metrics
-from .model import Agent, Organization, Principal, User
+from .model import Agent, Organization
 from .ports import Store
 from .reports import named
+from .sight import Sight
+from .tenancy import ensure_agent
 
 MAX_ACTIONS = 50
 
 
-def set_general(
-    store: Store, organization: Organization, name: str, timezone: str, clients_see_tokens: bool
-) -> Organization:
+def set_general(store: Store, organization: Organization, name: str, timezone: str, clients: Sight) -> Organization:
     """Raises Invalid for a blank name or an unknown zone."""
     if timezone not in available_timezones():
         raise Invalid.of("timezone", "must be an IANA time zone such as UTC or Europe/Zagreb")
-    settings = {**organization.settings, "clients_see_tokens": clients_see_tokens}
+    settings = {**organization.settings, "clients_see": asdict(clients)}
     return _kept(store, replace(organization, name=named(name), timezone=timezone, settings=settings))
 
 
@@ -41,19 +41,8 @@ def set_agent(store: Store, agent: Agent, name: str, escalation_actions: str) ->
     return changed
 
 
-def people(store: Store, organization: Organization) -> list[User]:
-    return store.settings.users(organization.id)
-
-
-def remove_person(store: Store, who: Principal, id: int) -> None:
-    """End somebody's access. Raises Invalid for oneself, NotFound for strangers."""
-    if id == who.user_id:
-        raise Invalid.of("id", "is your own; somebody else has to remove you")
-    if not store.settings.remove_user(who.scope.organization_id, id):
-        raise NotFound("no such person")
-
-
-def revoke_key(store: Store, who: Principal, id: int, now_us: int) -> None:
-    """Raises NotFound."""
-    if not store.settings.revoke_key(who.scope.organization_id, id, now_us):
-        raise NotFound("no such key")
+def new_agent(store: Store, organization: Organization, name: str, now_us: int) -> Agent:
+    """An agent of a name nobody has yet. Raises Invalid."""
+    if store.tenants.agent_named(organization.id, named(name)) is not None:
+        raise Invalid.of("name", "is that of another agent")
+    return ensure_agent(store, organization, name, now_us)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from agentsight.errors import Forbidden
 
-from .permissions import Needed, Role, may
+from .permissions import Needed, PersonRole, Role, may
 from .sight import EVERYTHING, Sight
 
 ESCALATION_ACTIONS = ("fallback_to_human", "open_ticket", "ticket", "contact_human")
@@ -49,6 +49,7 @@ class Agent:
     name: str
     slug: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    archived_us: int | None = None
 
     @property
     def escalation_actions(self) -> frozenset[str]:
@@ -91,6 +92,11 @@ class ApiKey:
     last_used_us: int | None = None
     expires_us: int | None = None
     revoked_us: int | None = None
+    name: str = ""
+    author: str = ""
+
+    def is_live(self, now_us: int) -> bool:
+        return self.revoked_us is None and (self.expires_us is None or self.expires_us > now_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,58 @@ class User:
     id: int
     organization_id: int
     email: str
-    role: Literal["owner", "member", "client"]
+    role: PersonRole
     agent_ids: tuple[int, ...] = ()  # empty: every agent of the organization
+    name: str = ""
+    has_password: bool = False
+    signed_in_us: int | None = None
+    signed_out_us: int | None = None  # everywhere: no token made before it holds any longer
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody signed in on one browser."""
+
+    digest: str
+    user_id: int
+    created_us: int
+    expires_us: int
+    seen_us: int
+    ip: str | None = None
+    device: str = ""
+
+    @property
+    def handle(self) -> str:
+        """What names it on a page; it opens nothing."""
+        return self.digest[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A link by which somebody becomes a person of an organization, once."""
+
+    id: int
+    organization_id: int
+    email: str
+    role: PersonRole
+    agent_ids: tuple[int, ...]
+    author: str
+    created_us: int
+    expires_us: int
+    used_us: int | None = None
+    revoked_us: int | None = None
+
+    def is_open(self, now_us: int) -> bool:
+        return self.used_us is None and self.revoked_us is None and self.expires_us > now_us
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Failed sign-ins of an account or an address."""
+
+    failures: int
+    last_us: int
+    until_us: int
 
 
 @dataclass(slots=True)

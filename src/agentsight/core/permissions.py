@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-Role = Literal["write", "read", "owner", "member", "client"]  # the first two are keys, the others people
+PersonRole = Literal["owner", "member", "client"]
+KeyRole = Literal["write", "read"]
+Role = KeyRole | PersonRole
 Permission = Literal[
     "analytics.read",
     "audit.read",
@@ -41,8 +43,8 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     "write": _LOOK | _CARE | {"events.write"},
     "read": _LOOK,
 }
-PEOPLE: tuple[Role, ...] = ("owner", "member", "client")
-KEYS: tuple[Role, ...] = ("write", "read")
+PEOPLE: tuple[PersonRole, ...] = get_args(PersonRole)
+KEYS: tuple[KeyRole, ...] = get_args(KeyRole)
 
 
 def may(role: Role, needed: Needed) -> bool:

@@ -12,16 +12,19 @@ from .model import (
     Agent,
     ApiKey,
     Attachment,
+    Attempt,
     AuditLine,
     Conversation,
     Event,
     Feedback,
     Filter,
     HostName,
+    Invitation,
     Organization,
     Removed,
     Report,
     Scope,
+    Session,
     Share,
     User,
     Version,
@@ -152,7 +155,8 @@ class Tenants(Protocol):
 
     def add_agent(self, organization_id: int, name: str, slug: str, created_us: int) -> Agent: ...
 
-    def add_key(self, agent_id: int, prefix: str, digest: str, role: str, created_us: int) -> ApiKey: ...
+    def add_key(self, new: ApiKey, digest: str) -> ApiKey:
+        """Keep it under its SHA-256; its `id` is ours to give."""
 
     def key(self, digest: str) -> ApiKey | None:
         """The key with this SHA-256, revoked or not."""
@@ -176,12 +180,6 @@ class Tenants(Protocol):
 
     def use_link(self, digest: str, now_us: int) -> User | None:
         """The user a link signs in; it works once."""
-
-    def add_session(self, digest: str, user_id: int, created_us: int, expires_us: int) -> None: ...
-
-    def session(self, digest: str, now_us: int) -> User | None: ...
-
-    def end_session(self, digest: str) -> None: ...
 
 
 class Rollups(Protocol):
@@ -300,6 +298,9 @@ class Settings(Protocol):
 
     def keep_agent(self, changed: Agent) -> None: ...
 
+    def archive_agent(self, organization_id: int, id: int, archived_us: int | None) -> None:
+        """Put an agent away, or (None) take it back."""
+
     def users(self, organization_id: int) -> list[User]: ...
 
     def remove_user(self, organization_id: int, id: int) -> int:
@@ -308,6 +309,9 @@ class Settings(Protocol):
     def keys(self, organization_id: int) -> list[ApiKey]: ...
 
     def revoke_key(self, organization_id: int, id: int, now_us: int) -> int: ...
+
+    def end_key(self, organization_id: int, id: int, expires_us: int) -> int:
+        """Let a live key end at that time."""
 
     def stored(self, agent_ids: tuple[int, ...]) -> dict[str, int]:
         """How much is kept: conversations, events, files, file_bytes."""
@@ -334,6 +338,60 @@ class History(Protocol):
 
     def versions(self, agent_id: int, production: bool, keys: Sequence[str]) -> list[Version]:
         """Every value of these top-level metadata keys."""
+
+
+class People(Protocol):
+    """How people get in: passwords, sessions, invitations; and who failed to."""
+
+    def change_user(self, changed: User) -> None:
+        """Write name, role and agents over what is stored."""
+
+    def password(self, user_id: int) -> str | None:
+        """The hash of somebody's password; None without one."""
+
+    def set_password(self, user_id: int, hash: str) -> None: ...
+
+    def signed_in(self, user_id: int, now_us: int) -> None: ...
+
+    def link_user(self, digest: str, now_us: int) -> User | None:
+        """Whom a one-time link would sign in, without using it."""
+
+    def add_session(self, new: Session) -> None:
+        """Keep it; what ended meanwhile is cleared away."""
+
+    def session(self, digest: str) -> Session | None: ...
+
+    def sessions(self, user_id: int) -> list[Session]: ...
+
+    def see_session(self, digest: str, now_us: int, ip: str | None) -> None:
+        """Remember that it was used."""
+
+    def end_session(self, digest: str) -> None: ...
+
+    def end_sessions(self, user_id: int, now_us: int) -> None:
+        """End all of somebody's, one-time links and tokens made until now with them."""
+
+    def add_invitation(self, new: Invitation, digest: str) -> Invitation:
+        """Keep it under the SHA-256 of its token; its `id` is ours to give."""
+
+    def invitation(self, digest: str) -> Invitation | None:
+        """The invitation of this token, open or not."""
+
+    def invitations(self, organization_id: int) -> list[Invitation]:
+        """Newest first."""
+
+    def use_invitation(self, id: int, now_us: int) -> int:
+        """1, the first time."""
+
+    def revoke_invitation(self, organization_id: int, id: int, now_us: int) -> int: ...
+
+    def attempts(self, names: Sequence[str]) -> dict[str, Attempt]: ...
+
+    def keep_attempt(self, name: str, failures: int, last_us: int, until_us: int) -> None: ...
+
+    def forget_attempts(self, names: Sequence[str]) -> None: ...
+
+    def forget_attempts_before(self, last_us: int) -> None: ...
 
 
 class Audit(Protocol):
@@ -485,6 +543,9 @@ class Store(Protocol):
 
     @property
     def hosts(self) -> Hosts: ...
+
+    @property
+    def people(self) -> People: ...
 
 
 class Storage(Protocol):

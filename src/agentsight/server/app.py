@@ -22,12 +22,13 @@ from starlette.types import ASGIApp
 from agentsight import __version__
 from agentsight.core import geo, prices, tombstones
 from agentsight.core.ports import Storage
-from agentsight.errors import AgentSightError, ServerFailed
+from agentsight.errors import AgentSightError, ConfigError, ServerFailed
 from agentsight.storage import open_blobs, open_storage
 from agentsight.storage.migrate import current, fits, migrate
 
 from . import (
     analytics,
+    auth,
     conversations,
     described,
     files,
@@ -41,7 +42,9 @@ from . import (
     telemetry,
     upkeep,
 )
+from .mail import Mailer
 from .settings import Settings
+from .tokens import Tokens
 from .ui.headers import SecurityHeaders
 
 _STARTED = f"{time.time_ns() // 1_000_000:x}{os.getpid():x}"
@@ -80,13 +83,14 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     state.blobs = open_blobs(settings.files)
     state.signer = URLSafeTimedSerializer(settings.secret(), salt="files")
     state.keys, state.keys_noted = {}, {}
+    state.tokens, state.mailer = Tokens(settings.secret()), _mailer(settings)
     state.room = http.Room()
     state.elsewhere = partial(upkeep.elsewhere, settings.data)
     state.houses = hosts.Houses(storage)
     app.add_exception_handler(AgentSightError, http.on_refusal)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, http.on_crash)
-    for room in (ingest, spans, conversations, files, analytics, keeping, pages):
+    for room in (ingest, spans, conversations, files, analytics, auth, keeping, pages):
         app.include_router(room.router)
     for path, answer, says in (("/healthz", healthz, "The process is up"), ("/readyz", readyz, "The database answers")):
         app.add_api_route(path, answer, methods=["GET"], tags=["health"], summary=says)
@@ -113,6 +117,14 @@ def wrapped(app: FastAPI) -> ASGIApp:
     numbers = itertools.count()
     inner = hosts.Hosts(http.Express(app, "/api/batch/", ingest.batch), app.state.houses, ("/api/batch/", "/healthz"))
     return http.Door(SecurityHeaders(inner), lambda: f"{_STARTED}-{next(numbers):x}")
+
+
+def _mailer(settings: Settings) -> Mailer | None:
+    """How mail goes out. Raises ConfigError where its links would have to believe what a request says of our name."""
+    found = Mailer.of(settings.smtp_url, settings.mail_from)
+    if found is not None and settings.public_url is None:
+        raise ConfigError("AGENTSIGHT_SMTP_URL needs AGENTSIGHT_PUBLIC_URL: where the links in mails lead")
+    return found
 
 
 @http.needs("anybody")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from agentsight import wire
 from agentsight.core import conversations
 from agentsight.core.model import Agent, Conversation, Feedback, Principal, Transcript
 from agentsight.core.ports import Store
-from agentsight.errors import Invalid, InvalidEvent, NotFound
+from agentsight.errors import Conflict, Invalid, InvalidEvent, NotFound
 
 from . import described, http, render
 from .http import Json
@@ -94,11 +95,10 @@ def _envelope(request: Request, total: int, number: int, size: int, results: lis
 @http.needs("conversations.read")
 async def lookup(request: Request) -> Response:
     asking = await http.principal(request)
-    agent = conversations.only_agent(asking.agent)
     wanted = request.query_params.get("conversation_id", "")
     if not wanted.strip():
         raise NotFound("no such conversation")
-    head = await http.read(request, lambda store: conversations.lookup(store, agent, wanted))
+    _, head = await http.read(request, lambda store: _named(store, asking, wanted))
     return Json({"id": head.id, "conversation_id": head.conversation_id})
 
 
@@ -207,8 +207,27 @@ def _feedback_target(store: Store, asking: Principal, body: dict[str, Any]) -> t
         if agent is None:
             raise NotFound("no such conversation")
         return agent, head
-    agent = conversations.only_agent(asking.agent)
     try:
-        return agent, conversations.lookup(store, agent, wire.read_conversation_id(told))
+        return _named(store, asking, wire.read_conversation_id(told))
     except InvalidEvent as wrong:
         raise Invalid.of(wrong.field, wrong.reason) from None
+
+
+def _named(store: Store, asking: Principal, conversation_id: str) -> tuple[Agent, Conversation]:
+    """The conversation of that id, at a key's agent or at the one of a person's agents that has it.
+
+    Raises:
+        NotFound: none has it.
+        Conflict: several of a person's agents have.
+    """
+    agents = [asking.agent] if asking.agent else [store.tenants.agent(id) for id in asking.scope.agent_ids]
+    found = []
+    for agent in agents:
+        with suppress(NotFound):
+            if agent is not None:
+                found.append((agent, conversations.lookup(store, agent, conversation_id)))
+    if len(found) > 1:
+        raise Conflict("several of your agents have a conversation of this conversation_id; send our id")
+    if not found:
+        raise NotFound("no such conversation")
+    return found[0]

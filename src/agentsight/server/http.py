@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,13 +22,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agentsight.core import tenancy
-from agentsight.core.model import Organization, Principal
+from agentsight.core import sessions, tenancy
+from agentsight.core.model import Organization, Principal, Session
 from agentsight.core.permissions import Needed
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import (
     AgentSightError,
     ConfigError,
+    Forbidden,
     Invalid,
     InvalidEvent,
     NotAllowed,
@@ -50,6 +51,7 @@ KEY_MEMORY_S, KEY_GRACE_S = 0.8, 0.2  # how long a verified key is believed; so 
 _SLASHES = re.compile(r"//+")
 _CHAT = re.compile(r"/api/[^/]+/chat(/|$)")  # the chat backend beside us has paths without a last slash
 HOST = re.compile(r"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
+_HOW = "send the header Authorization: Api-Key ags_..."
 _log = logging.getLogger("agentsight.server")
 
 
@@ -123,27 +125,81 @@ def client_address(request: Request) -> str | None:
 
 async def _principal(request: Request) -> Principal:
     header = request.headers.get("authorization")
-    if header is not None:
-        scheme, _, secret = header.partition(" ")
-        if scheme.lower() != "api-key" or len(header) > 1_024 or len(request.headers.getlist("authorization")) > 1:
-            raise Unauthorized("send the header Authorization: Api-Key ags_...")
-        return await _of_key(request, secret.strip())
-    token = request.cookies.get(SESSION_COOKIE)
-    if token is None:
-        raise Unauthorized("send the header Authorization: Api-Key ags_...")
-    return await signed_in(request, token)
+    if header is None:
+        token = session_token(request)
+        if not token:
+            raise Unauthorized(_HOW)
+        if request.method not in ("GET", "HEAD"):
+            require_own_page(request)
+        return await signed_in(request, token)
+    scheme, _, secret = header.partition(" ")
+    if len(request.headers.getlist("authorization")) == 1:
+        if scheme.lower() == "api-key" and len(header) <= 1_024:
+            return await _of_key(request, secret.strip())
+        if scheme.lower() == "bearer":
+            return await _of_token(request, secret.strip())
+    raise Unauthorized(_HOW)
+
+
+def is_https(request: Request) -> bool:
+    """Whether people reach this server by https, here or at whatever stands before it."""
+    return request.url.scheme == "https" or str(request.app.state.settings.public_url or "").startswith("https://")
+
+
+def session_cookie(request: Request) -> str:
+    """The name of the session's cookie; by https one that no other host and no plain page can have set."""
+    return f"__Host-{SESSION_COOKIE}" if is_https(request) else SESSION_COOKIE
+
+
+def session_token(request: Request) -> str:
+    """The session's secret; empty without one."""
+    return request.cookies.get(session_cookie(request), "")
+
+
+def require_own_page(request: Request) -> None:
+    """Raises Forbidden when a page of another site sent this request with our cookie."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    if not (site in ("same-origin", "none") if site else ours):
+        raise Forbidden("this came from another site")
 
 
 async def signed_in(request: Request, token: str) -> Principal:
     """The person of this session. Raises Unauthorized when it ended."""
+    found = await read(request, lambda store: _person(store, token))
+    if found is None or not at_home(request, found[0].scope.organization_id):
+        raise Unauthorized("this session has ended; sign in again")
+    note_session(request, found[1])
+    return found[0]
+
+
+def _person(store: Store, token: str) -> tuple[Principal, Session] | None:
+    found = sessions.find(store, token, now_us())
+    return (sessions.principal(store, found[1]), found[0]) if found else None
+
+
+def note_session(request: Request, session: Session) -> None:
+    """Remember when and where from a session was last used, once a minute at most; nobody waits for it."""
+    if session.seen_us < now_us() - sessions.NOTED_US:
+        ip = client_address(request)
+        with suppress(AgentSightError):
+            storage(request).write(lambda store: store.people.see_session(session.digest, now_us(), ip))
+
+
+async def _of_token(request: Request, token: str) -> Principal:
+    claims = request.app.state.tokens.read(token)
 
     def ask(store: Store) -> Principal | None:
-        user = tenancy.session_user(store, token, now_us())
-        return tenancy.principal_of(store, user) if user else None
+        user = store.tenants.user(claims.user_id)
+        if user is None or claims.issued_us <= (user.signed_out_us or 0):
+            return None
+        if claims.session and claims.session not in {one.handle for one in sessions.of(store, user.id, now_us())}:
+            return None
+        return sessions.principal(store, user)
 
-    found = await read(request, ask)
+    found = await read(request, ask) if claims else None
     if found is None or not at_home(request, found.scope.organization_id):
-        raise Unauthorized("this session has ended; sign in again")
+        raise Unauthorized("this token is not valid, or no longer; ask for a new one at /api/auth/token/")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
@@ -18,6 +18,7 @@ class Settings:
     """`public_url` is how people reach the server from outside; None: as each request says.
 
     `mmdb` is a file to look countries up in before the registries' own data; None: only those.
+    `smtp_url` and `mail_from` are how mail goes out; None: links are shown instead.
     `files_url` is where attachment bytes lie, a folder or s3://BUCKET/PREFIX; None: in the data folder.
     `proxies` are addresses and networks, separated by commas, whose word about the client counts; "*": everybody's.
     """
@@ -30,6 +31,8 @@ class Settings:
     mmdb: Path | None = None
     files_url: str | None = None
     proxies: str = ""
+    smtp_url: str | None = field(default=None, repr=False)
+    mail_from: str | None = None
 
     @classmethod
     def of(
@@ -42,7 +45,8 @@ class Settings:
         mmdb = os.environ.get("AGENTSIGHT_MMDB") or None
         files = os.environ.get("AGENTSIGHT_FILES") or None
         proxies = os.environ.get("AGENTSIGHT_TRUSTED_PROXIES") or ""
-        return cls(folder, url, public, host, port, Path(mmdb) if mmdb else None, files, proxies)
+        mail = os.environ.get("AGENTSIGHT_SMTP_URL") or None, os.environ.get("AGENTSIGHT_MAIL_FROM") or None
+        return cls(folder, url, public, host, port, Path(mmdb) if mmdb else None, files, proxies, *mail)
 
     @property
     def files(self) -> str:

@@ -17,7 +17,7 @@ from ..hosts import host_name
 from ..http import house, now_us
 from ..ui import theme
 from ..ui.theme import Brand
-from .settings import _FACTS, _change, _shown, _text
+from .settings import FACTS, changed, shown, text
 from .shell import Visit, act, page, query
 
 FIELDS = ("name", "accent", "accent2", "radius", "font", "powered")
@@ -34,7 +34,7 @@ def _facts(store: Store, visit: Visit) -> dict[str, Any]:
     }
 
 
-_FACTS["branding"] = _facts
+FACTS["branding"] = _facts
 
 
 def _looks(visit: Visit, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,34 +58,34 @@ def sheet(visit: Visit) -> Response:
 @act("settings/branding", "brand.manage")
 def save(visit: Visit, form: FormData) -> Response:
     """Keep the look; the button that only tries it shows it and keeps nothing."""
-    told = {name: _text(form, name) for name in FIELDS}
-    if _text(form, "try"):
+    told = {name: text(form, name) for name in FIELDS}
+    if text(form, "try"):
         try:
             brands.read(visit.organization, told)
         except Invalid as wrong:
-            return _shown(visit, "branding", wrong=wrong.message, code=400)
-        return _shown(visit, "branding", **_looks(visit, told))
+            return shown(visit, "branding", wrong=wrong.message, code=400)
+        return shown(visit, "branding", **_looks(visit, told))
 
     def change(store: Store) -> None:
         brands.save(store, visit.organization, told)
         visit.note(store, "settings.changed", "brand", {name: told[name] for name in FIELDS})
 
-    return _forgotten(visit, _change(visit, "branding", change))
+    return _forgotten(visit, changed(visit, "branding", change))
 
 
 @act("settings/branding/files", "brand.manage")
 def save_file(visit: Visit, form: FormData) -> Response:
-    file, which = form.get("file"), _text(form, "which")
-    chosen = isinstance(file, UploadFile) and file.size and not _text(form, "remove")
+    file, which = form.get("file"), text(form, "which")
+    chosen = isinstance(file, UploadFile) and file.size and not text(form, "remove")
     data = file.file.read(brands.MOST_KB * 1024 + 1) if isinstance(file, UploadFile) and chosen else None
-    if data is None and not _text(form, "remove"):
-        return _shown(visit, "branding", wrong=visit.voice.say("Choose a file first."), code=400)
+    if data is None and not text(form, "remove"):
+        return shown(visit, "branding", wrong=visit.voice.say("Choose a file first."), code=400)
 
     def change(store: Store) -> None:
         brands.keep_file(store, visit.request.app.state.blobs, visit.organization, which, data)
         visit.note(store, "settings.changed", which, {"bytes": len(data) if data else 0})
 
-    return _forgotten(visit, _change(visit, "branding", change, "saved" if data else "removed"))
+    return _forgotten(visit, changed(visit, "branding", change, "saved" if data else "removed"))
 
 
 @act("settings/branding/hosts", "brand.manage")
@@ -97,21 +97,21 @@ def add_host(visit: Visit, form: FormData) -> Response:
         ours.add(host_name(visit.request.scope))
 
     def change(store: Store) -> None:
-        new = hosts.add(store, visit.organization, _text(form, "host"), ours, now_us())
+        new = hosts.add(store, visit.organization, text(form, "host"), ours, now_us())
         visit.note(store, "settings.changed", "host", {"added": new.host})
 
-    return _forgotten(visit, _change(visit, "branding", change, "added"))
+    return _forgotten(visit, changed(visit, "branding", change, "added"))
 
 
 @act("settings/branding/hosts/remove", "brand.manage")
 def remove_host(visit: Visit, form: FormData) -> Response:
-    host = _text(form, "host")
+    host = text(form, "host")
 
     def change(store: Store) -> None:
         hosts.remove(store, visit.organization, host)
         visit.note(store, "settings.changed", "host", {"removed": host})
 
-    return _forgotten(visit, _change(visit, "branding", change, "removed"))
+    return _forgotten(visit, changed(visit, "branding", change, "removed"))
 
 
 def _forgotten(visit: Visit, answer: Response) -> Response:

@@ -9,10 +9,11 @@ from typing import Any
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
-from agentsight.core import branding, shares, tenancy
-from agentsight.core.model import ApiKey, User
+from agentsight.core import branding, shares, sight
+from agentsight.core.model import Agent
 from agentsight.core.permissions import Needed
 from agentsight.core.ports import Store
+from agentsight.core.sight import Sight
 from agentsight.errors import Forbidden, Invalid, NotFound, TooLarge
 
 from ..http import base_url, now_us
@@ -25,7 +26,6 @@ SECTIONS["settings"] = {
     "team": _N("Team"),
     "shares": _N("Shared links"),
 }
-ROLES = ("owner", "member", "client")
 
 
 NEEDED: dict[str, Needed] = {
@@ -47,12 +47,12 @@ def settings(visit: Visit) -> Response:
 
 
 for _name, _needed in NEEDED.items():
-    page(f"settings/{_name}", _needed)(partial(lambda visit, section: _shown(visit, section), section=_name))
+    page(f"settings/{_name}", _needed)(partial(lambda visit, section: shown(visit, section), section=_name))
 
 
-def _shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: int = 200, **more: object) -> Response:
+def shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: int = 200, **more: object) -> Response:
     """One section, with what went wrong or the secret just made; `more` wins over what the section says of itself."""
-    facts = visit.read(lambda store: _FACTS[section](store, visit))
+    facts = visit.read(lambda store: FACTS[section](store, visit))
     return visit.render(
         f"settings_{section}.html",
         code,
@@ -69,96 +69,92 @@ def _shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: i
 
 
 def _general(store: Store, visit: Visit) -> dict[str, Any]:
-    return {}
-
-
-def _keys(store: Store, visit: Visit) -> dict[str, Any]:
-    seen = {agent.id for agent in visit.agents}
-    found: list[ApiKey] = [key for key in store.settings.keys(visit.organization.id) if key.agent_id in seen]
-    return {"keys": found, "now_us": now_us()}
-
-
-def _team(store: Store, visit: Visit) -> dict[str, Any]:
-    people: list[User] = branding.people(store, visit.organization) if visit.user.role == "owner" else [visit.user]
-    return {"people": people, "roles": ROLES}
+    every = store.tenants.agents(visit.organization.id)
+    clients = sight.of("client", visit.organization.settings)
+    return {"archived": [agent for agent in every if agent.archived_us is not None], "clients": clients}
 
 
 def _shares(store: Store, visit: Visit) -> dict[str, Any]:
     return {"shares": shares.every(store, visit.scope), "now_us": now_us(), "days": shares.LIFETIMES_DAYS}
 
 
-_FACTS: dict[str, Callable[[Store, Visit], dict[str, Any]]] = {
+FACTS: dict[str, Callable[[Store, Visit], dict[str, Any]]] = {
     "general": _general,
-    "keys": _keys,
-    "team": _team,
     "shares": _shares,
 }
 
 
 # -- changes: an owner's business ------------------------------------------------------------------------------------
-def _change(visit: Visit, section: str, change: Callable[[Store], object], notice: str = "saved") -> Response:
-    """Do it and come back; what the form got wrong is said on the same page."""
+def changed(
+    visit: Visit, section: str, change: Callable[[Store], object], notice: str = "saved", what: str = ""
+) -> Response:
+    """Do it and come back; what the form got wrong is said on the same page. `what` changed stands in the audit log."""
+
+    def noted(store: Store) -> None:
+        change(store)
+        if what:
+            visit.note(store, "settings.changed", what)
+
     try:
-        visit.write(change)
+        visit.write(noted)
     except (Invalid, TooLarge) as wrong:
-        return _shown(visit, section, wrong=wrong.message, code=400)
+        return shown(visit, section, wrong=wrong.message, code=400)
     return visit.redirect(visit.link(f"settings/{section}"), notice)
 
 
 @act("settings/general", "settings.manage")
 def save_general(visit: Visit, form: FormData) -> Response:
-    name, zone, seen = _text(form, "name"), _text(form, "timezone"), bool(_text(form, "clients_see_tokens"))
-    return _change(visit, "general", lambda store: branding.set_general(store, visit.organization, name, zone, seen))
+    name, zone = text(form, "name"), text(form, "timezone")
+    clients = Sight(**{name: bool(text(form, f"clients_see_{name}")) for name in sight.NAMES})
+
+    def change(store: Store) -> None:
+        branding.set_general(store, visit.organization, name, zone, clients)
+
+    return changed(visit, "general", change, what="organization")
 
 
 @act("settings/agent/{id:int}", "settings.manage")
 def save_agent(visit: Visit, form: FormData) -> Response:
-    agent = next((one for one in visit.agents if one.id == visit.request.path_params["id"]), None)
-    if agent is None:
+    name, actions = text(form, "name"), text(form, "escalation_actions")
+
+    def change(store: Store) -> None:
+        branding.set_agent(store, _agent(store, visit), name, actions)
+
+    return changed(visit, "general", change, what=f"agent {name}")
+
+
+def _agent(store: Store, visit: Visit) -> Agent:
+    """The agent the address names, archived or not. Raises NotFound."""
+    found = store.tenants.agent(visit.request.path_params["id"])
+    if found is None or found.organization_id != visit.organization.id:
         raise NotFound("no such agent")
-    name, actions = _text(form, "name"), _text(form, "escalation_actions")
-    return _change(visit, "general", lambda store: branding.set_agent(store, agent, name, actions))
+    return found
 
 
-@act("settings/keys", "keys.manage")
-def make_key(visit: Visit, form: FormData) -> Response:
-    """A new key, whole for this one time."""
-    agent = next((one for one in visit.agents if str(one.id) == form.get("agent")), None)
-    if agent is None:
-        raise NotFound("no such agent")
-    key, _ = visit.write(lambda store: tenancy.issue_key(store, agent, _text(form, "role"), now_us()))
-    return _shown(visit, "keys", fresh=key)
+@act("settings/agents", "settings.manage")
+def add_agent(visit: Visit, form: FormData) -> Response:
+    def change(store: Store) -> None:
+        new = branding.new_agent(store, visit.organization, text(form, "name"), now_us())
+        visit.note(store, "agent.created", new.name)
+
+    return changed(visit, "general", change, "added")
 
 
-@act("settings/keys/{id:int}/revoke", "keys.manage")
-def revoke_key(visit: Visit, form: FormData) -> Response:
-    id = visit.request.path_params["id"]
-    return _change(visit, "keys", lambda store: branding.revoke_key(store, visit.principal, id, now_us()), "revoked")
+@act("settings/agent/{id:int}/archive", "settings.manage")
+def archive_agent(visit: Visit, form: FormData) -> Response:
+    """Put it away: nobody sees it, its keys are refused, what it said is kept. Or take it back."""
+    back = bool(text(form, "back"))
+
+    def change(store: Store) -> None:
+        agent = _agent(store, visit)
+        store.settings.archive_agent(visit.organization.id, agent.id, None if back else now_us())
+        visit.note(store, "agent.restored" if back else "agent.archived", agent.name)
+
+    visit.write(change)
+    home = visit.link("settings/general", agent="all")
+    return visit.redirect(home, "restored" if back else "archived")
 
 
-@act("settings/team", "people.manage")
-def invite(visit: Visit, form: FormData) -> Response:
-    """A person and their sign-in link, shown this once; for one who is there already, a new link."""
-    email, role = _text(form, "email"), _text(form, "role")
-    agents = tuple(one for one in visit.agents if str(one.id) in form.getlist("agent"))
-
-    def change(store: Store) -> str:
-        user = tenancy.add_user(store, visit.organization, email, role, agents, now_us())
-        return tenancy.issue_link(store, user, now_us())
-
-    try:
-        token = visit.write(change)
-    except Invalid as wrong:
-        return _shown(visit, "team", wrong=wrong.message, code=400)
-    return _shown(visit, "team", fresh=f"{base_url(visit.request)}/login?token={token}")
-
-
-@act("settings/team/{id:int}/remove", "people.manage")
-def remove_person(visit: Visit, form: FormData) -> Response:
-    id = visit.request.path_params["id"]
-    return _change(visit, "team", lambda store: branding.remove_person(store, visit.principal, id), "removed")
-
-
-def _text(form: FormData, name: str) -> str:
+def text(form: FormData, name: str) -> str:
     value = form.get(name)
     return value if isinstance(value, str) else ""

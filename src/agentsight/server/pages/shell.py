@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -27,14 +27,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from agentsight.core import audit, hosts, sight, tenancy
+from agentsight.core import audit, hosts, sessions, sight, tenancy
 from agentsight.core.model import Agent, Organization, Principal, Scope, User
 from agentsight.core.permissions import Needed
 from agentsight.core.ports import Storage, Store
 from agentsight.core.sight import Sight
 from agentsight.errors import AgentSightError, Forbidden, NotFound, Refused
 
-from ..http import SESSION_COOKIE, at_home, client_address, house, needs, now_us, url_at
+from ..http import at_home, client_address, house, needs, note_session, now_us, require_own_page, session_token, url_at
 from ..ui.assets import asset_url
 from ..ui.charts import bar, html
 from ..ui.icons import icon
@@ -151,7 +151,7 @@ class Visitor:
             return here
 
         def ask(store: Store) -> Organization | None:
-            user = tenancy.session_user(store, self.session, now_us())
+            user = sessions.user(store, self.session, now_us())
             return store.tenants.organization(user.organization_id) if user else None
 
         try:
@@ -189,7 +189,7 @@ class Visitor:
     @cached_property
     def session(self) -> str:
         """The session's secret; empty without one."""
-        return self.request.cookies.get(SESSION_COOKIE, "")
+        return session_token(self.request)
 
     @cached_property
     def csrf(self) -> str:
@@ -359,7 +359,7 @@ def act(
     def placed(do: Callable[[Visit, FormData], Response]) -> Callable[[Visit, FormData], Response]:
         async def answer(request: Request) -> Response:
             form = await read_form(request)
-            return await run_in_threadpool(lambda: do(_proven(allowed(request, needed), form), form))
+            return await run_in_threadpool(lambda: do(proven(allowed(request, needed), form), form))
 
         put(f"{PLACE}/{place}", answer, needed, "POST")
         return do
@@ -374,7 +374,7 @@ def allowed(request: Request, needed: Needed) -> Visit:
     return visit
 
 
-def _proven(visit: Visit, form: FormData) -> Visit:
+def proven(visit: Visit, form: FormData) -> Visit:
     if not visit.proves(form.get("csrf")):
         raise Forbidden("this form is too old; go back, load the page again and repeat it")
     return visit
@@ -396,10 +396,7 @@ def door(path: str, method: str = "GET") -> Callable[[Callable[..., Response]], 
 
 async def read_form(request: Request) -> FormData:
     """The form of a POST. Raises Forbidden when another site sent it."""
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
-    if not (site in ("same-origin", "none") if site else ours):
-        raise Forbidden("this form came from another site")
+    require_own_page(request)
     return await request.form(max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=2**26)
 
 
@@ -410,12 +407,15 @@ def enter(request: Request) -> Visit:
     agent_slug = request.path_params.get("agent", "all")
 
     def ask(store: Store) -> Visit:
-        user = tenancy.session_user(store, visitor.session, now_us()) if visitor.session else None
-        organization = store.tenants.organization(user.organization_id) if user else None
-        if user is None or organization is None or not at_home(request, organization.id):
+        found = sessions.find(store, visitor.session, now_us()) if visitor.session else None
+        if found is None or not at_home(request, found[1].organization_id):
             raise SignInNeeded
-        every = store.tenants.agents(organization.id)
-        seen = tuple(agent for agent in every if not user.agent_ids or agent.id in user.agent_ids)
+        session, user = found
+        organization = store.tenants.organization(user.organization_id)
+        if organization is None:
+            raise SignInNeeded
+        note_session(request, session)
+        seen = tenancy.visible_agents(store, user)
         chosen = next((agent for agent in seen if agent.slug == agent_slug), None)
         if organization_slug not in (None, organization.slug) or (chosen is None and agent_slug != "all"):
             raise NotFound("there is no such page")

@@ -26,6 +26,10 @@ class SqlSettings:
         values = {"name": changed.name, "settings": dump(changed.settings)}
         self._driver.execute(update(agent).where(own).values(**values))
 
+    def archive_agent(self, organization_id: int, id: int, archived_us: int | None) -> None:
+        own = (agent.c.organization_id == organization_id) & (agent.c.id == id)
+        self._driver.execute(update(agent).where(own).values(archived_us=archived_us))
+
     def users(self, organization_id: int) -> list[User]:
         own = select(user.c.id).where(user.c.organization_id == organization_id).order_by(user.c.email)
         tenants = SqlTenants(self._driver)
@@ -50,6 +54,11 @@ class SqlSettings:
         own = select(agent.c.id).where(agent.c.organization_id == organization_id)
         live = (api_key.c.id == id) & api_key.c.agent_id.in_(own) & api_key.c.revoked_us.is_(None)
         return int(self._driver.execute(update(api_key).where(live).values(revoked_us=now_us)).rowcount)
+
+    def end_key(self, organization_id: int, id: int, expires_us: int) -> int:
+        own = select(agent.c.id).where(agent.c.organization_id == organization_id)
+        live = (api_key.c.id == id) & api_key.c.agent_id.in_(own) & api_key.c.revoked_us.is_(None)
+        return int(self._driver.execute(update(api_key).where(live).values(expires_us=expires_us)).rowcount)
 
     def stored(self, agent_ids: tuple[int, ...]) -> dict[str, int]:
         """How much is kept: conversations, events, files and their bytes."""

@@ -10,6 +10,7 @@ from .history import SqlHistory
 from .hosts import SqlHosts
 from .keeping import SqlKeeping
 from .moving import SqlMoving
+from .people import SqlPeople
 from .reports import SqlReports
 from .rollups import SqlRollups
 from .rows import Driver
@@ -54,6 +55,10 @@ class SqlStore:
     @cached_property
     def history(self) -> SqlHistory:
         return SqlHistory(self._driver)
+
+    @cached_property
+    def people(self) -> SqlPeople:
+        return SqlPeople(self._driver)
 
     @cached_property
     def audit(self) -> SqlAudit:

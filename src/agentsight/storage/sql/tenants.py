@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields, replace
 from typing import Any
 
 import orjson
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import Select, insert, select, update
 
 from agentsight.core.model import Agent, ApiKey, Organization, User
 
 from .rows import Driver, dump, load
-from .schema import agent, api_key, organization, session, sign_in_link, user
+from .schema import agent, api_key, organization, sign_in_link, user
 
 
 class SqlTenants:
@@ -65,9 +66,9 @@ class SqlTenants:
         return int(self._driver.execute(new).inserted_primary_key[0])
 
     # -- keys --------------------------------------------------------------------------------------------------------
-    def add_key(self, agent_id: int, prefix: str, digest: str, role: str, created_us: int) -> ApiKey:
-        new = insert(api_key).values(agent_id=agent_id, prefix=prefix, digest=digest, role=role, created_us=created_us)
-        return ApiKey(self._inserted(new), agent_id, prefix, "read" if role == "read" else "write", created_us)
+    def add_key(self, new: ApiKey, digest: str) -> ApiKey:
+        told = {field.name: getattr(new, field.name) for field in fields(new) if field.name != "id"}
+        return replace(new, id=self._inserted(insert(api_key).values(**told, digest=digest)))
 
     def key(self, digest: str) -> ApiKey | None:
         row = self._driver.execute(select(api_key).where(api_key.c.digest == digest)).first()
@@ -119,25 +120,13 @@ class SqlTenants:
         self._driver.execute(update(sign_in_link).where(usable).values(used_us=now_us))
         return self.user(link.user_id)
 
-    def add_session(self, digest: str, user_id: int, created_us: int, expires_us: int) -> None:
-        new = insert(session).values(digest=digest, user_id=user_id, created_us=created_us, expires_us=expires_us)
-        self._driver.execute(new)
-        self._driver.execute(delete(session).where(session.c.expires_us <= created_us))
-
-    def session(self, digest: str, now_us: int) -> User | None:
-        valid = select(session.c.user_id).where(session.c.digest == digest, session.c.expires_us > now_us)
-        row = self._driver.execute(valid).first()
-        return self.user(row.user_id) if row else None
-
-    def end_session(self, digest: str) -> None:
-        self._driver.execute(delete(session).where(session.c.digest == digest))
-
     def _user(self, asked: Select[Any]) -> User | None:
         row = self._driver.execute(asked).first()
         if row is None:
             return None
         seen = tuple(orjson.loads(row.agent_ids))
-        return User(row.id, row.organization_id, row.email, row.role, seen)
+        named = (row.name or "", row.password is not None, row.signed_in_us, row.signed_out_us)
+        return User(row.id, row.organization_id, row.email, row.role, seen, *named)
 
 
 def _organization(row: Any) -> Organization:
@@ -145,10 +134,19 @@ def _organization(row: Any) -> Organization:
 
 
 def _agent(row: Any) -> Agent:
-    return Agent(row.id, row.organization_id, row.name, row.slug, load(row.settings))
+    return Agent(row.id, row.organization_id, row.name, row.slug, load(row.settings), row.archived_us)
 
 
 def _key(row: Any) -> ApiKey:
     return ApiKey(
-        row.id, row.agent_id, row.prefix, row.role, row.created_us, row.last_used_us, row.expires_us, row.revoked_us
+        row.id,
+        row.agent_id,
+        row.prefix,
+        row.role,
+        row.created_us,
+        row.last_used_us,
+        row.expires_us,
+        row.revoked_us,
+        row.name or "",
+        row.author or "",
     )

@@ -1,0 +1,95 @@
+"""A person's way into the API: a short-lived token, for a password or for the session of the dashboard."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from agentsight.core import audit, sessions, signing
+from agentsight.core.model import Principal, User
+from agentsight.core.permissions import PERMISSIONS
+from agentsight.core.ports import Store
+from agentsight.core.sight import NAMES
+from agentsight.errors import Invalid, Unauthorized
+
+from . import http
+from .http import Json
+from .tokens import LIFETIME_S
+
+router = APIRouter(tags=["people"])
+
+_BODY_BYTES = 10_000
+_BODY = {
+    "requestBody": {
+        "required": False,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"email": {"type": "string"}, "password": {"type": "string"}},
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("/api/auth/token/", summary="A token for the API, good for 15 minutes", openapi_extra=_BODY)
+@http.needs("anybody")
+async def token(request: Request) -> Response:
+    """For e-mail address and password; without a body, for the session of the dashboard. Send it as Bearer."""
+    raw = await http.read_body(request, _BODY_BYTES)
+    if raw.strip():
+        http.require_json(request)
+        body = http.decode_object(raw)
+        email, password = (_text(body.get(name), name) for name in ("email", "password"))
+        user, session = await run_in_threadpool(_by_password, request, email, password), ""
+    else:
+        user, session = await _by_session(request)
+    issued = request.app.state.tokens.issue(user.id, http.now_us(), session)
+    return Json({"token": issued, "token_type": "Bearer", "expires_in": LIFETIME_S})
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise Invalid.of(name, "is required")
+    return value
+
+
+def _by_password(request: Request, email: str, password: str) -> User:
+    ip, now_us = http.client_address(request), http.now_us()
+    storage = http.storage(request)
+    user = signing.authenticate(storage, email, password, ip, now_us)
+
+    def note(store: Store) -> None:
+        audit.note(store, sessions.principal(store, user), "sign_in", detail={"by": "token"}, ip=ip, now_us=now_us)
+
+    storage.write(note).result()
+    return user
+
+
+async def _by_session(request: Request) -> tuple[User, str]:
+    secret = http.session_token(request)
+    if not secret:
+        raise Unauthorized("send email and password, or the session of the dashboard")
+    http.require_own_page(request)
+    found = await http.read(request, lambda store: sessions.find(store, secret, http.now_us()))
+    if found is None:
+        raise Unauthorized("this session has ended; sign in again")
+    return found[1], found[0].handle
+
+
+@router.get("/api/auth/me/", summary="Who is asking, and what they may do and see")
+@http.needs("signed_in")
+async def me(request: Request) -> Response:
+    asking: Principal = await http.principal(request)
+    return Json(
+        {
+            "email": asking.name,
+            "role": asking.role,
+            "agents": list(asking.scope.agent_ids),
+            "permissions": sorted(PERMISSIONS[asking.role]),
+            "sees": {name: getattr(asking.sight, name) for name in NAMES},
+        }
+    )
