@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from agentsight.core import hosts, tenancy
+from agentsight.core.sessions import start
 from agentsight.errors import Invalid
 from agentsight.server.hosts import Proxied
 from agentsight.storage import open_storage
@@ -56,7 +57,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
             organization = store.tenants.organization_at(name)
             hosts.add(store, organization, host, (), now_us)
             owner = tenancy.add_user(store, organization, f"owner@{name}.example", "owner", (), now_us)
-            sessions[name] = tenancy.start_session(store, owner, now_us)
+            sessions[name] = start(store, owner, now_us)
         return sessions
 
     yield Street(server, storage.write(people).result(), ids, files)

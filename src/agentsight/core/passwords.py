@@ -76,6 +76,13 @@ _KEYBOARD = (
     "qwertzuiop",
     "azertyuiop",
 )
+_WALKS = (
+    "1q2w3e4r5t6y7u8i9o0p",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
+    "zaq12wsxcde34rfvbgt56yhn",
+    "qazwsxedcrfvtgbyhnujm",
+)
+_COUNTED = ("12345678901234567890", "01234567890123456789")
 _LOOKS = str.maketrans("0134578@$!+", "oieastbasit")
 _WORDS = """
 password passwort passwd pass lozinka secret geheim admin administrator root user login guest test testing demo
@@ -94,27 +101,26 @@ _COMMON = frozenset(_WORDS.split())
 
 
 def _is_common(password: str, about: set[str]) -> bool:
-    """Whether nothing is left of it without digits, signs, rows of keys, repetitions and the words everybody takes."""
-    left = re.sub(r"(.{1,4}?)\1{2,}", r"\1", password.casefold())
-    plain = re.sub(r"[^a-z0-9]", " ", left)
-    return any(_emptied(text, about) for text in (plain, re.sub(r"[^a-z]", " ", left.translate(_LOOKS))))
-
-
-def _emptied(text: str, about: set[str]) -> bool:
+    """Whether little is left of it without rows of keys, repetitions, the words everybody takes, and a date or so."""
+    text = password.casefold()
+    walked = re.sub(r"[^a-z0-9]", "", text)
+    if len(walked) > len(text) - 3 and any(walked in walk or walked in walk[::-1] for walk in _WALKS):
+        return True
+    left = re.sub(r"(.{1,4}?)\1{2,}", r"\1", text)
     words = _COMMON | about
-    for part in re.findall(r"[a-z]+", text):
-        if not _made_of(part, words):
-            return False
-    digits = "".join(re.findall(r"[0-9]", text))
-    return (
-        len(digits) <= 8
-        or len(set(digits)) < 4
-        or digits in "12345678901234567890"
-        or digits[::-1] in "12345678901234567890"
-    )
+    return min(_unexplained(left, words), _unexplained(left.translate(_LOOKS), words)) <= 3
 
 
-def _made_of(part: str, words: frozenset[str] | set[str]) -> bool:
+def _unexplained(text: str, words: frozenset[str]) -> int:
+    """How many characters no well-known word, row of keys or date accounts for."""
+    runs = re.findall(r"[^\W\d_]+", text)
+    letters = sum(len(run) for run in runs if len(run) < 3 or not _made_of(run, words))
+    digits = "".join(re.findall(r"\d", text))
+    is_plain = len(digits) <= 8 or len(set(digits)) < 4 or any(digits in row or digits[::-1] in row for row in _COUNTED)
+    return letters + (0 if is_plain else len(digits) // 2)
+
+
+def _made_of(part: str, words: frozenset[str]) -> bool:
     """Whether a run of letters is some of these words, or a stretch of a keyboard, put together."""
     reached = {0}
     for end in range(1, len(part) + 1):
@@ -123,7 +129,7 @@ def _made_of(part: str, words: frozenset[str] | set[str]) -> bool:
     return len(part) in reached
 
 
-def _known(piece: str, words: frozenset[str] | set[str]) -> bool:
-    if piece in words or len(piece) < 2:
+def _known(piece: str, words: frozenset[str]) -> bool:
+    if piece in words:
         return True
     return len(piece) >= 3 and any(piece in row or piece in row[::-1] for row in _KEYBOARD)
