@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 
 from agentsight.core import sight
 from agentsight.core.model import Conversation, Event, Feedback, Principal, Scope, Transcript
-from agentsight.core.permissions import EVERY, PERMISSIONS, Role, may
+from agentsight.core.permissions import EVERY, KEYS, PEOPLE, PERMISSIONS, Role, may
 from agentsight.core.sight import EVERYTHING, Sight
 from agentsight.errors import Forbidden
 
 
 def test_every_role_has_its_line_in_the_one_table():
-    assert set(PERMISSIONS) == set(get_args(Role))
+    assert set(PERMISSIONS) == {*KEYS, *PEOPLE}
     assert all(allowed <= EVERY for allowed in PERMISSIONS.values())
     assert set().union(*PERMISSIONS.values()) == EVERY, "a permission nobody has"
 
