@@ -75,6 +75,7 @@ def beside(
 
     told = prepare(settings, storage, listener, agent)
     attach(app, create_app(told))
+    app.state.chat_link = partial(link, told, listener)
     app.state.elsewhere = partial(elsewhere, settings, storage)
     return told
 

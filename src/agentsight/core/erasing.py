@@ -12,7 +12,7 @@ from typing import Any
 from agentsight.errors import Invalid
 from agentsight.wire import instant
 
-from . import attachments, audit, metrics, tombstones
+from . import attachments, audit, metrics, tombstones, views
 from .measures import Deltas, customer_key
 from .model import Agent, Conversation, Organization, Principal, Removed
 from .ports import Blobs, Storage, Store
@@ -118,6 +118,7 @@ def _unquoted(store: Store, organization_id: int, texts: Sequence[str]) -> dict[
         store.keeping.remove_report(organization_id, report)
     for share in shares:
         store.keeping.remove_share(organization_id, share)
+    views.forget(store, organization_id, texts)
     return {"reports": len(reports), "shares": len(shares)}
 
 

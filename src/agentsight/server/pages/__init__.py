@@ -23,6 +23,7 @@ from . import (
     static,
     team,
     usage,
+    views,
 )
 from .shell import error_page, nowhere, routes
 
@@ -51,4 +52,5 @@ __all__ = [
     "static",
     "team",
     "usage",
+    "views",
 ]

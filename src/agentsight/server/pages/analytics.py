@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from agentsight.core import conversations, metrics
 from agentsight.core.analytics import Answer, Row
 from agentsight.core.model import Conversation, Filter
 from agentsight.core.ports import Store
+from agentsight.errors import NotFound
 
 from ..http import now_us
 from . import filters, history
@@ -52,8 +53,19 @@ def analytics(visit: Visit) -> Response:
             shows_tokens=visit.shows_tokens,
         ),
         looked=looked,
+        seen_us=max((head.ended_us or head.started_us for head in looked.latest), default=None),
+        now_us=now_us(),
         **toolbar(visit, chosen, notices),
     )
+
+
+@page("chat", "settings.manage")
+def chat(visit: Visit) -> Response:
+    """Off to the chat beside this server, as oneself."""
+    if not visit.chat_open:
+        raise NotFound("the chat backend does not run beside this server; start it with --chat")
+    link: str = visit.request.app.state.chat_link(visit.user.email)
+    return RedirectResponse("/chat/#" + link.partition("#")[2], 303)
 
 
 def toolbar(visit: Visit, chosen: Period, notices: list[str]) -> dict[str, Any]:

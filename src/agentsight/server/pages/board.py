@@ -110,7 +110,7 @@ class Board:
         return Tile(
             name,
             title(self.voice, name),
-            self.voice.say(metric.says),
+            brief(self.voice, name) or self.voice.say(metric.says),
             said(self.voice, metric.unit, series.total),
             said(self.voice, metric.unit, series.previous) if self.period.compare else "",
             delta(self.voice, metric, series) if self.period.compare else None,
@@ -176,6 +176,12 @@ class Board:
         caption = self.voice.say("Conversations by country")
         words = unit(self.voice, "conversations")
         return charts.worldmap(self.voice, caption, words, self.parts("country"), self.inline_map)
+
+    @property
+    def map_key(self) -> Markup:
+        """What the map's colours stand for."""
+        most = max((part.value for part in self.parts("country") if part.key != "unknown"), default=0)
+        return charts.legend("1", self.voice.number(most)) if most else Markup("")
 
     def donut(self, by: str) -> Markup:
         return charts.donut(self.voice, self.voice.say("Conversations by device"), self.parts(by, most=6))
@@ -301,6 +307,17 @@ def title(voice: Voice, name: str) -> str:
         "attachments": voice.say("Attachments"),
     }
     return titles.get(name, name)
+
+
+def brief(voice: Voice, name: str) -> str:
+    """What stands under a main tile, short enough to be read whole; the definition is its title."""
+    told = {
+        "total_messages": voice.say("From people and agents"),
+        "total_conversations": voice.say("Started and used"),
+        "individual_users": voice.say("Different customers who wrote"),
+        "average_response_ms": voice.say("From a question to its answer"),
+    }
+    return told.get(name, "")
 
 
 def names(by: Iterable[str]) -> list[str]:

@@ -27,11 +27,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from agentsight.core import audit, hosts, sessions, sight, tenancy
+from agentsight.core import audit, hosts, sessions, sight, tenancy, views
 from agentsight.core.model import Agent, Organization, Principal, Scope, User
 from agentsight.core.permissions import Needed
 from agentsight.core.ports import Storage, Store
 from agentsight.core.sight import Sight
+from agentsight.core.views import View
 from agentsight.errors import AgentSightError, Forbidden, NotFound, Refused
 
 from ..http import at_home, client_address, house, needs, note_session, now_us, require_own_page, session_token, url_at
@@ -285,6 +286,15 @@ class Visit(Visitor):
         if sections := SECTIONS.get(place):
             return any(self.opens(f"{place}/{name}") for name in sections)
         return self.may(PLACES.get(place) or PLACES[place.partition("/")[0]])
+
+    def views(self, place: str) -> list[View]:
+        """The saved views of a page this person may open."""
+        return [view for view in views.seen(self.organization, self.user.id) if view.place == place]
+
+    @property
+    def chat_open(self) -> bool:
+        """Whether the chat backend runs beside us."""
+        return getattr(self.request.app.state, "chat_link", None) is not None
 
     def note(self, store: Store, action: str, subject: str = "", detail: Mapping[str, Any] | None = None) -> None:
         """A line in the organization's audit log, in the transaction of the act."""

@@ -108,6 +108,10 @@ addEventListener('keydown', event => {
     next.focus();
     choose(next);
   }
+  if (key === 'k' && (event.metaKey || event.ctrlKey) && $('#palette')) {
+    event.preventDefault();
+    import($('#palette').dataset.js).then(palette => palette.open());
+  }
   if (typing() || event.metaKey || event.ctrlKey || event.altKey || $('dialog[open]')) return;
   if (going && Date.now() - going < 1200 && /^[ac]$/.test(key)) return $(`[data-go=${key}]`)?.click();
   going = key === 'g' ? Date.now() : 0;
