@@ -12,17 +12,17 @@ from .old import OldClient, Unavailable
 
 
 @cache
-def _release(version: str) -> OldClient | Unavailable:
+def _release(version: str, *packages: str) -> OldClient | Unavailable:
     try:
-        return OldClient(version)
+        return OldClient(version, packages)
     except Unavailable as wrong:
         return wrong
 
 
-def release(version: str) -> OldClient:
-    found = _release(version)
+def release(version: str, *packages: str) -> OldClient:
+    found = _release(version, *packages)
     if isinstance(found, Unavailable):
-        absent(f"agentsight {version} cannot be installed from the package index: {found}")
+        absent(f"{packages or version} cannot be installed from the package index: {found}")
     return found
 
 
@@ -42,3 +42,9 @@ def newest() -> OldClient:
 def spans() -> OldClient:
     """The 0.1 line: conversations, turns and spans, exported in the background."""
     return release("0.1.4")
+
+
+@pytest.fixture
+def otel() -> OldClient:
+    """OpenTelemetry's own SDK and exporter, which know nothing of us."""
+    return release("otel", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "requests")

@@ -34,9 +34,10 @@ class Unavailable(Exception):
 class OldClient:
     """One old release. `run` executes a script with it and gives back the script's `result`."""
 
-    def __init__(self, version: str):
+    def __init__(self, version: str, packages: tuple[str, ...] = ()):
         self.version = version
-        self._python = _environment_of(version) / "bin" / "python"
+        wanted = packages or (f"agentsight=={version}", "requests")
+        self._python = _environment_of(version, wanted) / "bin" / "python"
 
     def run(self, api: Api, script: str, *, url: str | None = None, key: str | None = None, **given: Any) -> Any:
         env = environment(
@@ -51,21 +52,20 @@ class OldClient:
         return json.loads(done.stdout.rpartition("\nRESULT ")[2])
 
 
-def _environment_of(version: str) -> Path:
+def _environment_of(version: str, wanted: tuple[str, ...]) -> Path:
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
     folder = platformdirs.user_cache_path("agentsight-tests") / f"client-{version}-{python}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
-            _install(folder, version)
+            _install(folder, wanted)
     return folder
 
 
-def _install(folder: Path, version: str) -> None:
+def _install(folder: Path, wanted: tuple[str, ...]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
-    wanted = [f"agentsight=={version}", "requests"]
     command = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode:

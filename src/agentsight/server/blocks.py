@@ -15,6 +15,8 @@ from agentsight import wire
 from agentsight.errors import Invalid, InvalidEvent
 from agentsight.wire import Draft
 
+from . import http
+
 MESSAGE = "agentsight.message"
 _ABOUT = {  # block key -> its attribute on every span
     "customer_id": "customer_id",
@@ -118,7 +120,7 @@ class _Span:
         listed = span.get("events")
         self.events = [event for event in listed if isinstance(event, dict)] if isinstance(listed, list) else []
         started_us, ended_us = _us(span.get("started_at")), _us(span.get("ended_at"))
-        self.started_us = started_us if started_us is not None else ended_us if ended_us is not None else 0
+        self.started_us = started_us or ended_us or http.now_us()
         self.ended_us = ended_us
         self.duration_ms = span.get("duration_ms")
         identity = json.dumps([conversation_id, span.get("trace_id"), span.get("span_id")])

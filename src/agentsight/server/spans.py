@@ -1,6 +1,6 @@
-"""What clients 0.1.x need beside the routes they share with older ones: who am I, spans in, a few listings.
+"""Spans in: what clients 0.1.x need beside the routes they share with older ones, and OTLP.
 
-Source: the contract of SDK 0.1, sections 2.2 to 2.4 and 3.2.
+Source: the contract of SDK 0.1, sections 2.2 to 2.4 and 3.2; OTLP 1.x over HTTP.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from agentsight.core import conversations
 from agentsight.core import ingest as core
 from agentsight.core.model import Agent, Conversation, Scope, Verdict
 from agentsight.core.ports import Store
-from agentsight.errors import InvalidEvent
+from agentsight.errors import InvalidEvent, UnsupportedMedia
 from agentsight.wire import ENVIRONMENTS, Draft
 
-from . import blocks, described, http, telemetry
+from . import blocks, described, http, otlp, telemetry, traces
 from .http import Json
 
-router = APIRouter(tags=["clients 0.1"])
+router = APIRouter(tags=["spans"])
 
 MOST_BYTES = 40_000_000  # of one request; the client never splits by size and drops what is refused as too large
 _OVERWRITTEN = ("name", "customer_id", "device", "language", "metadata")
@@ -77,6 +77,36 @@ async def ingest(request: Request) -> Response:
         name: sum(verdict.verdict == name for verdict in verdicts) for name in ("accepted", "duplicate", "rejected")
     }
     return Json(tally | ({"conversations": wrong[:100], "truncated": len(wrong) > 100} if wrong else {}), 201)
+
+
+@router.post("/v1/traces", summary="OTLP over HTTP, protobuf or JSON: traces of generative AI as conversations")
+@http.needs("events.write")
+async def otlp_traces(request: Request) -> Response:
+    """Answers after the commit. Spans that are not about generative AI are let go."""
+    asking = await http.principal(request)
+    agent = conversations.only_agent(asking.agent)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("application/x-protobuf", "application/json"):
+        raise UnsupportedMedia("send OTLP as application/x-protobuf or application/json")
+    room: http.Room = request.app.state.room
+    with room.hold(http.declared_bytes(request)):
+        body = await http.read_body(request, MOST_BYTES)
+        with room.hold(max(0, len(body) - http.declared_bytes(request))):
+            drafts = await run_in_threadpool(_traced, body, kind)
+            now_us = http.now_us()
+            verdicts = await http.write(request, partial(core.accept, agent=agent, drafts=drafts, now_us=now_us))
+    telemetry.count(verdicts)
+    wrong = [verdict for verdict in verdicts if verdict.verdict == "rejected"]
+    why = f"{wrong[0].field}: {wrong[0].reason}" if wrong else ""
+    if kind == "application/json":
+        return Json({"partialSuccess": {"rejectedSpans": len(wrong), "errorMessage": why}} if wrong else {})
+    return Response(otlp.partial_success(len(wrong), why), media_type="application/x-protobuf")
+
+
+def _traced(body: bytes, kind: str) -> list[Draft | InvalidEvent]:
+    is_json = kind == "application/json"
+    spans = otlp.from_json(http.decode_object(body)) if is_json else otlp.from_protobuf(body)
+    return traces.drafts(spans, http.now_us())
 
 
 def _store(store: Store, agent: Agent, read: list[blocks.Block], now_us: int) -> list[Verdict]:
