@@ -150,6 +150,27 @@ def test_views_are_counted_and_the_log_knows_who_shared_what(site: Site, web: ht
     guest.cookies.clear()
 
 
+def test_guessing_a_links_password_gets_slower_and_locks_nobody_out(site: Site, web: httpx.Client):
+    path, other = share(web, site, password="open sesame now"), share(web, site, password="open sesame too")
+    with httpx.Client(base_url=site.url, timeout=30) as guesser:
+        codes = [guesser.post(path, data={"password": f"guess {number}"}).status_code for number in range(7)]
+        assert codes[0] == 403 and codes[-1] == 429, codes
+        waits = guesser.post(path, data={"password": "open sesame now"})
+        assert waits.status_code == 429 and int(waits.headers["retry-after"]) >= 1
+        assert guesser.get(path).status_code == 200, "the question can still be seen"
+
+    def forget(store: Any) -> None:
+        store.people.forget_attempts_before(now_us() + 1)
+
+    site.storage.write(forget).result()
+    with httpx.Client(base_url=site.url, timeout=30) as guest:
+        answer = guest.post(path, data={"password": "open sesame now"})
+        assert answer.status_code == 303 and "HttpOnly" in answer.headers["set-cookie"]
+        assert "Total messages" in guest.get(path).text
+        guest.cookies.set("opened", guest.cookies["opened"], path=other)
+        assert "Total messages" not in guest.get(other).text, "one proof opens one link"
+
+
 # -- how much is shown -----------------------------------------------------------------------------------------------
 def test_each_preset_hides_what_it_says(site: Site, web: httpx.Client, guest: httpx.Client):
     shown = {}

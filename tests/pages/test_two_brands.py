@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 
-from agentsight.core import brands, hosts, tenancy
+from agentsight.core import brands, hosts, sessions, tenancy
 from agentsight.storage import open_storage
 from agentsight.storage.blobs import FileBlobs
 from served import Server, event
@@ -132,7 +132,7 @@ def _furnished(store: Any, blobs: FileBlobs, house: House) -> None:
     hosts.add(store, organization, house.host, (), now_us())
     for role in ("owner", "client"):
         person = tenancy.add_user(store, organization, f"{role}.{house.canary}@example.com", role, (), now_us())
-        house.sessions[role] = tenancy.start_session(store, person, now_us())
+        house.sessions[role] = sessions.start(store, person, now_us())
 
 
 def _shared(town: Town, house: House) -> None:

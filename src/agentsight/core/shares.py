@@ -6,13 +6,11 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 
-from argon2 import PasswordHasher
-from argon2.exceptions import Argon2Error
+from agentsight.errors import Invalid, NotFound, Unauthorized
 
-from agentsight.errors import Invalid, NotFound
-
+from . import passwords, throttle
 from .model import Principal, Scope, Share
-from .ports import Store
+from .ports import Storage, Store
 from .reports import named
 from .sight import EVERYTHING, Sight
 from .tenancy import digest
@@ -30,7 +28,6 @@ LIFETIMES_DAYS = (1, 7, 30, 90, 365)
 MAX_HOSTS = 20
 _HOST = re.compile(r"https?://(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?")
 _DAY_US = 86_400_000_000
-_hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
 def create(
@@ -61,6 +58,8 @@ def create(
         raise Invalid.of("theme", f"must be one of {', '.join(THEMES)}")
     if password and hosts:
         raise Invalid.of("password", "does not go with framing: a frame cannot ask for it")
+    if len(password) > passwords.LONGEST:
+        raise Invalid.of("password", f"is longer than {passwords.LONGEST} characters")
     if len(hosts) > MAX_HOSTS:
         raise Invalid.of("hosts", f"are more than {MAX_HOSTS}")
     token = secrets.token_urlsafe(32)
@@ -74,7 +73,7 @@ def create(
         who.name,
         address,
         tuple(dict.fromkeys(_origin(host) for host in hosts)),
-        _hasher.hash(password) if password else None,
+        passwords.hashed(password) if password else None,
         now_us,
         ending(days, now_us),
         sight=sight,
@@ -120,14 +119,30 @@ def has_ended(share: Share, now_us: int) -> bool:
     return share.expires_us is not None and share.expires_us <= now_us
 
 
-def opens(share: Share, password: str) -> bool:
-    """Whether this password opens the share; without one set, any does."""
+def unlock(storage: Storage, share: Share, password: str, ip: str | None, now_us: int) -> None:
+    """Let this password open the share; without one set, any does.
+
+    Raises:
+        Unauthorized: it does not.
+        RateLimited: there were too many guesses, at this share or from this address; carries `retry_after_s`.
+    """
     if share.password is None:
-        return True
-    try:
-        return _hasher.verify(share.password, password[:1_000])
-    except Argon2Error:
-        return False
+        return
+    account = f"share {share.id}"
+    whose = throttle.names(account, ip)
+    storage.read(lambda store: throttle.require(store, whose, now_us))
+    is_right = passwords.proves(share.password, password)
+
+    def settle(store: Store) -> None:
+        throttle.require(store, whose, now_us)  # others may have guessed meanwhile
+        if is_right:
+            throttle.succeeded(store, account)
+        else:
+            throttle.failed(store, whose, now_us)
+
+    storage.write(settle).result()
+    if not is_right:
+        raise Unauthorized("that is not the password of this link")
 
 
 def every(store: Store, scope: Scope) -> list[Share]:

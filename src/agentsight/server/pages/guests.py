@@ -18,10 +18,10 @@ from agentsight.core.measures import DIMENSIONS
 from agentsight.core.model import Conversation, Filter, Share, Transcript, User
 from agentsight.core.ports import Store
 from agentsight.core.sight import NAMES, Sight
-from agentsight.errors import NotFound
+from agentsight.errors import NotFound, RateLimited, Unauthorized
 
 from .. import render
-from ..http import at_home, now_us
+from ..http import at_home, client_address, is_https, now_us
 from ..ui.words import Voice, negotiate
 from . import filters, thread
 from .analytics import behind
@@ -130,11 +130,17 @@ def unlock(visitor: Visitor, form: FormData) -> Response:
     guest = _guest(visitor)
     if core.has_ended(guest.told, now_us()):
         return _private(_ended(guest))
-    if not core.opens(guest.told, str(form.get("password") or "")):
+    request = guest.request
+    try:
+        password = str(form.get("password") or "")
+        core.unlock(guest.storage, guest.told, password, client_address(request), now_us())
+    except Unauthorized:
         return _private(_locked(guest, 403, failed=True))
+    except RateLimited as limited:
+        return _private(_locked(guest, 429, failed=True, wait_s=int(limited.retry_after_s or 1)))
     answer = RedirectResponse(guest.top, 303)
-    secure = guest.request.url.scheme == "https"
-    answer.set_cookie("opened", _proof(guest.told), path=guest.top, httponly=True, secure=secure, samesite="lax")
+    proof, secure = _proof(guest.told), is_https(request)
+    answer.set_cookie("opened", proof, path=guest.top, httponly=True, secure=secure, samesite="lax")
     return _private(answer)
 
 
@@ -149,8 +155,12 @@ def _ended(guest: Guest) -> Response:
     return guest.render("ended.html", 410, title=guest.voice.say("This link has ended"), when=when)
 
 
-def _locked(guest: Guest, code: int, failed: bool) -> Response:
-    return guest.render("locked.html", code, title=guest.voice.say("A password is needed"), failed=failed)
+def _locked(guest: Guest, code: int, failed: bool, wait_s: int = 0) -> Response:
+    title = guest.voice.say("A password is needed")
+    answer = guest.render("locked.html", code, title=title, failed=failed, wait_s=wait_s)
+    if wait_s:
+        answer.headers["Retry-After"] = str(wait_s)
+    return answer
 
 
 def _proof(share: Share) -> str:
