@@ -103,6 +103,10 @@ class Postgresql:
             opened.close()
         return self._create(f" TEMPLATE {self._name(self._template)}")
 
+    def copy_of(self, url: str) -> str:
+        """The URL of a database that is as this one is now, which nobody may be connected to."""
+        return self._create(f" TEMPLATE {self._name(url)}")
+
     @staticmethod
     def _name(url: str) -> str:
         return urlsplit(url).path.strip("/")

@@ -551,8 +551,11 @@ class Store(Protocol):
 class Storage(Protocol):
     """A database somebody opened."""
 
-    def read(self, ask: Callable[[Store], T]) -> T:
-        """`ask` on a consistent snapshot, in this thread."""
+    def read(self, ask: Callable[[Store], T], *, may_lag: bool = False) -> T:
+        """`ask` on a consistent snapshot, in this thread.
+
+        `may_lag`: lists and numbers, which may lack the last moment; where there is a read replica, it answers.
+        """
 
     def write(self, change: Callable[[Store], T], *, alongside: bool = False) -> Future[T]:
         """`change` in a transaction; the future is done after the commit.

@@ -45,7 +45,7 @@ async def numbers(request: Request) -> Response | dict[str, Any]:
     asking = await principal(request)
     params = parameters(request)
     wanted = _format(params, request)
-    found = await read(request, lambda store: ask(store, asking, params, now_us()))
+    found = await read(request, lambda store: ask(store, asking, params, now_us()), may_lag=True)
     if wanted == "csv":
         name = f"agentsight-{found.question.start[:10]}-{found.question.end[:10]}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}

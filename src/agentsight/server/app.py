@@ -54,7 +54,7 @@ def open_app(settings: Settings) -> FastAPI:
     """The server on this database, its schema brought up to date first."""
     geo.use(settings.mmdb)
     prices.cost("gpt-4o-mini", 1, 1, 0, 0)  # reads the price table now, not when the first tokens wait for the writer
-    storage = open_storage(settings.database_url)
+    storage = open_storage(settings.database_url, settings.read_database_url)
     migrate(storage)
     return create_app(settings, storage)
 

@@ -51,7 +51,7 @@ async def get_conversations(request: Request) -> Response:
         rows, _ = conversations.page(store, asking.scope, where, limit=size, offset=(number - 1) * size)
         return total, conversations.transcripts(store, rows) if is_full else rows
 
-    total, rows = await http.read(request, ask)
+    total, rows = await http.read(request, ask, may_lag=True)
     if number > 1 and not rows:
         raise NotFound("Invalid page.")
     signer, base = request.app.state.signer, http.base_url(request)

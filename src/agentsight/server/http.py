@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -65,9 +66,9 @@ def storage(request: Request) -> Storage:
     return opened
 
 
-async def read(request: Request, ask: Callable[[Store], T]) -> T:
-    """`ask` in a read transaction, off the event loop."""
-    return await run_in_threadpool(storage(request).read, ask)
+async def read(request: Request, ask: Callable[[Store], T], *, may_lag: bool = False) -> T:
+    """`ask` in a read transaction, off the event loop; `may_lag`: by the read replica, where there is one."""
+    return await run_in_threadpool(partial(storage(request).read, ask, may_lag=may_lag))
 
 
 async def write(request: Request, change: Callable[[Store], T], *, alongside: bool = False) -> T:

@@ -20,6 +20,7 @@ class Settings:
     `mmdb` is a file to look countries up in before the registries' own data; None: only those.
     `smtp_url` and `mail_from` are how mail goes out; None: links are shown instead.
     `files_url` is where attachment bytes lie, a folder or s3://BUCKET/PREFIX; None: in the data folder.
+    `read_database_url` is a read replica of the database, for lists and numbers; None: there is none.
     `proxies` are addresses and networks, separated by commas, whose word about the client counts; "*": everybody's.
     """
 
@@ -33,6 +34,7 @@ class Settings:
     proxies: str = ""
     smtp_url: str | None = field(default=None, repr=False)
     mail_from: str | None = None
+    read_database_url: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -46,7 +48,8 @@ class Settings:
         files = os.environ.get("AGENTSIGHT_FILES") or None
         proxies = os.environ.get("AGENTSIGHT_TRUSTED_PROXIES") or ""
         mail = os.environ.get("AGENTSIGHT_SMTP_URL") or None, os.environ.get("AGENTSIGHT_MAIL_FROM") or None
-        return cls(folder, url, public, host, port, Path(mmdb) if mmdb else None, files, proxies, *mail)
+        replica = os.environ.get("AGENTSIGHT_READ_DATABASE_URL") or None
+        return cls(folder, url, public, host, port, Path(mmdb) if mmdb else None, files, proxies, *mail, replica)
 
     @property
     def files(self) -> str:

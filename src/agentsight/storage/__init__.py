@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from agentsight.core.ports import Blobs, Storage
 
 
-def open_storage(url: str) -> Storage:
+def open_storage(url: str, read_url: str | None = None) -> Storage:
     """The database of this URL, `sqlite:///PATH` or `postgresql://...`; its schema is `migrate`'s business.
+
+    `read_url` is a read replica of it, for what may lag behind.
 
     Raises:
         ConfigError: there is no engine for the scheme, or its package is missing.
@@ -26,7 +28,7 @@ def open_storage(url: str) -> Storage:
         if missing.name == f"{__name__}.{scheme}":
             raise ConfigError(f"no storage engine for {scheme}://; use sqlite:///PATH or postgresql://...") from None
         raise ConfigError(f"{scheme} needs the package {missing.name}: pip install 'agentsight[{scheme}]'") from None
-    opened: Storage = module.open(url)
+    opened: Storage = module.open(url, read_url)
     return opened
 
 

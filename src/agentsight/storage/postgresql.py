@@ -58,6 +58,7 @@ READERS = 8
 TAKERS = 2  # threads that take events in: while one waits for the database, the other computes
 CONNECT_S = 3
 WAIT_MS = 5_000  # how long a lock of somebody else is waited for
+REPLICA_REST_S = 5.0  # after it did not answer
 PATIENCE_S = 4.0  # how long a change is tried again while the database restarts or fails over
 MEETINGS = 3  # how often two who store the same at the same moment begin again
 WRITING, MIGRATING, JOB = 4_740_311, 4_740_312, 4_740_313  # advisory locks: everything written, the schema, jobs
@@ -273,21 +274,16 @@ class PostgresqlStorage:
     take events in hold that lock together and meet at the rows of their conversations.
     """
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, read_url: str | None = None):
         self._url = make_url(url).set(drivername="postgresql+psycopg")
         self._dialect = PostgresqlDialect()
         self._remembered = Remembered()
         self._compiled: dict[tuple[str, str, int], str] = {}
         self.engine = _engine(self._url, pool_size=TAKERS + 1, max_overflow=2, pool_timeout=WAIT_MS / 1000)
         self._writers = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # we say BEGIN and COMMIT
-        self._readers = _engine(
-            self._url,
-            isolation_level="REPEATABLE READ",
-            pool_size=READERS,
-            max_overflow=0,
-            pool_timeout=WAIT_MS / 1000,
-            read_only=True,
-        )
+        self._readers = _reading(self._url)
+        self._replica = _reading(make_url(read_url).set(drivername="postgresql+psycopg")) if read_url else None
+        self._replica_from = 0.0  # when it is worth asking again
         self._heard: list[Callable[[], None]] = []
         self._bell = Bell(self._connect_alone, self._hear)
         self._alone = Writer("agentsight-writer", partial(self._commit, alongside=False))
@@ -304,20 +300,29 @@ class PostgresqlStorage:
                 raise
 
     # -- reading -----------------------------------------------------------------------------------------------------
-    def read(self, ask: Callable[[Store], T]) -> T:
+    def read(self, ask: Callable[[Store], T], *, may_lag: bool = False) -> T:
+        if may_lag and self._replica is not None and time.monotonic() >= self._replica_from:
+            try:
+                return self._read(ask, self._replica)
+            except Exception as failure:  # it is away, or removed rows it was reading: the primary knows as much
+                if not (_passes(failure) or _is_trouble(failure)):
+                    raise _explained(failure) from failure
+                _log.warning("the read replica does not answer; the primary does: %s", failure)
+                self._replica.dispose()
+                self._replica_from = time.monotonic() + REPLICA_REST_S
         try:
-            return self._read(ask)
+            return self._read(ask, self._readers)
         except Exception as failure:
             if not _passes(failure):
                 raise _explained(failure) from failure
         self._readers.dispose()  # connections the server has closed since they were last used
         try:
-            return self._read(ask)
+            return self._read(ask, self._readers)
         except Exception as failure:
             raise _explained(failure) from failure
 
-    def _read(self, ask: Callable[[Store], T]) -> T:
-        with self._connected(self._readers) as connection:
+    def _read(self, ask: Callable[[Store], T], engine: Engine) -> T:
+        with self._connected(engine) as connection:
             return ask(SqlStore(Driver(connection, self._dialect, self._compiled, self._remembered)))
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -510,8 +515,9 @@ class PostgresqlStorage:
         self._takers.close()
         self._alone.close()
         self._bell.close()
-        self._readers.dispose()
-        self.engine.dispose()
+        for engine in (self._readers, self._replica, self.engine):
+            if engine is not None:
+                engine.dispose()
 
 
 def _engine(url: URL, read_only: bool = False, **options: Any) -> Engine:
@@ -532,6 +538,12 @@ def _engine(url: URL, read_only: bool = False, **options: Any) -> Engine:
         connection.adapters.register_dumper(str, _TextDumper)
 
     return engine
+
+
+def _reading(url: URL) -> Engine:
+    """Connections that see one state from their first question to their last, and can change nothing."""
+    options = {"pool_size": READERS, "max_overflow": 0, "pool_timeout": WAIT_MS / 1000}
+    return _engine(url, read_only=True, isolation_level="REPEATABLE READ", **options)
 
 
 class _TextDumper(Dumper):
@@ -660,6 +672,6 @@ def _index_messages(connection: Connection) -> None:
     )
 
 
-def open(url: str) -> PostgresqlStorage:
-    """The PostgreSQL database of this URL, `postgresql://USER:PASSWORD@HOST/NAME`, as libpq reads it."""
-    return PostgresqlStorage(url)
+def open(url: str, read_url: str | None = None) -> PostgresqlStorage:
+    """The PostgreSQL database of this URL, `postgresql://USER:PASSWORD@HOST/NAME`, as libpq reads it, and a replica of it."""
+    return PostgresqlStorage(url, read_url)

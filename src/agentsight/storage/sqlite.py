@@ -280,7 +280,7 @@ class SqliteStorage:
         return engine
 
     # -- reading -----------------------------------------------------------------------------------------------------
-    def read(self, ask: Callable[[Store], T]) -> T:
+    def read(self, ask: Callable[[Store], T], *, may_lag: bool = False) -> T:
         with self._told("read"), self._readers.connect() as connection, connection.begin():
             return ask(SqlStore(Driver(connection, self._dialect, self._compiled, self._remembered)))
 
@@ -526,6 +526,12 @@ def _explained(failure: BaseException) -> BaseException:
     return refusal
 
 
-def open(url: str) -> SqliteStorage:
-    """The SQLite database of this URL, `sqlite:///PATH` or `sqlite://` for one in memory."""
+def open(url: str, read_url: str | None = None) -> SqliteStorage:
+    """The SQLite database of this URL, `sqlite:///PATH` or `sqlite://` for one in memory.
+
+    Raises:
+        ConfigError: a read replica was named; a file has none.
+    """
+    if read_url:
+        raise ConfigError("a read replica needs a PostgreSQL --database")
     return SqliteStorage(url)

@@ -37,7 +37,7 @@ class Looked:
 @page("analytics", "analytics.read")
 def analytics(visit: Visit) -> Response:
     chosen, notices = period(visit)
-    looked = visit.read(lambda store: _look(store, visit, chosen))
+    looked = visit.read(lambda store: _look(store, visit, chosen), may_lag=True)
     return visit.render(
         "analytics.html",
         live=True,

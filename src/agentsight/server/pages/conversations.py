@@ -37,7 +37,7 @@ class Shown:
 def conversations(visit: Visit) -> Response:
     where, notices = filters.asked(visit)
     before, after = (_place(visit.params.get(name)) for name in ("before", "after"))
-    shown = visit.read(lambda store: _look(store, visit, where, before, None if before else after))
+    shown = visit.read(lambda store: _look(store, visit, where, before, None if before else after), may_lag=True)
     chips = filters.chips(visit)
     return visit.render(
         "conversations.html",

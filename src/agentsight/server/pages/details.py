@@ -105,7 +105,7 @@ def details(visit: Visit) -> Response:
     topic, key = _topic(visit)
     chosen, notices = period(visit)
     split = _split(visit, topic)
-    found = visit.read(lambda store: _ask(store, visit, topic, chosen, split))
+    found = visit.read(lambda store: _ask(store, visit, topic, chosen, split), may_lag=True)
     answers, some, choices = found
     board = Board(visit.voice, chosen, answers, drill(visit, chosen), now_us())
     sort = visit.params.get("sort") or topic.columns[0]

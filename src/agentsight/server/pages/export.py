@@ -76,7 +76,7 @@ def _file(what: str, kind: str, columns: Iterable[str], rows: Iterable[Mapping[s
 def _answered(visit: Visit, chosen: Period, names: tuple[str, ...], by: str) -> list[dict[str, Any]]:
     """One row a key, one column a metric."""
     question = chosen.question(*names, by=by)
-    answer = visit.read(lambda store: analytics.answer(store, visit.scope, question))
+    answer = visit.read(lambda store: analytics.answer(store, visit.scope, question), may_lag=True)
     table: dict[str, dict[str, Any]] = {}
     for series in answer.series:
         for row in series.rows:
@@ -90,7 +90,7 @@ def _conversations(visit: Visit, where: Filter) -> Iterator[dict[str, Any]]:
     more = True
     while more:
         ask = partial(conversations.page, scope=visit.scope, where=where, limit=AT_ONCE, before=before)
-        rows, more = visit.read(ask)
+        rows, more = visit.read(ask, may_lag=True)
         for head in rows:
             yield _head(visit, head)
         if rows:

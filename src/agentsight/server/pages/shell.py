@@ -116,8 +116,8 @@ class Visitor:
         storage: Storage = self.request.app.state.storage
         return storage
 
-    def read(self, ask: Callable[[Store], T]) -> T:
-        return self.storage.read(ask)
+    def read(self, ask: Callable[[Store], T], *, may_lag: bool = False) -> T:
+        return self.storage.read(ask, may_lag=may_lag)
 
     def write(self, change: Callable[[Store], T]) -> T:
         """`change` in a transaction, waited for."""

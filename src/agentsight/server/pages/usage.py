@@ -25,7 +25,7 @@ def usage(visit: Visit) -> Response:
     def ask(store: Store) -> tuple[analytics.Answer, dict[str, int]]:
         return analytics.answer(store, visit.scope, question), store.settings.stored(visit.scope.agent_ids)
 
-    answer, stored = visit.read(ask)
+    answer, stored = visit.read(ask, may_lag=True)
     board = Board(visit.voice, chosen, {"time": answer}, drill(visit, chosen), now_us())
     return visit.render(
         "usage.html",
