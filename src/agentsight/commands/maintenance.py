@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from agentsight import __version__
-from agentsight.core import analytics, metrics
+from agentsight.core import analytics, audit, metrics
 from agentsight.core.model import Scope
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import AgentSightError
@@ -190,4 +190,22 @@ def _numbers(settings: Settings, storage: Storage) -> Iterator[Finding]:
     yield Finding("numbers", said[:200], "run agentsight rebuild" if differ else "")
 
 
-_CONTENT_CHECKS: tuple[Callable[[Settings, Storage], Iterator[Finding]], ...] = (_integrity, _keys, _numbers)
+def _audit(settings: Settings, storage: Storage) -> Iterator[Finding]:
+    for owner in storage.read(lambda store: store.tenants.organizations()):
+        wrong = storage.read(partial(audit.broken, organization_id=owner.id))
+        number, _ = storage.read(partial(_last_line, organization_id=owner.id))
+        if wrong:
+            yield Finding(
+                "audit log",
+                f"{owner.name}: {wrong}",
+                "somebody changed the database by hand; compare with a backup, and find out who had access",
+            )
+        else:
+            yield Finding("audit log", f"{owner.name}: {number} lines, each as it was written")
+
+
+def _last_line(store: Store, organization_id: int) -> tuple[int, str]:
+    return store.audit.last(organization_id)
+
+
+_CONTENT_CHECKS: tuple[Callable[[Settings, Storage], Iterator[Finding]], ...] = (_integrity, _keys, _numbers, _audit)

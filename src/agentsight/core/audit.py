@@ -14,6 +14,21 @@ from .model import AuditLine, Principal, Scope
 from .ports import Store
 
 MOST_CHARS = 255
+ACTIONS = (  # beginnings of actions, as the log is narrowed to them
+    "sign_in",
+    "sign_in_failed",
+    "person.",
+    "password.",
+    "session.",
+    "key.",
+    "export",
+    "share.",
+    "conversation.deleted",
+    "customer.erased",
+    "retention.",
+    "settings.",
+    "agent.",
+)
 COMMAND_LINE = "command line"
 
 

@@ -15,9 +15,13 @@ class _Head(Protocol):
 
 H = TypeVar("H", bound=_Head)
 T = TypeVar("T")
+W = TypeVar("W")
 
 CUSTOMER = ("customer_id", "customer_ip_address")
-"""Fields of a conversation, and filters, that say who the customer is."""
+"""Fields of a conversation that say who the customer is."""
+_ABOUT = (*CUSTOMER, "customer_id__icontains")  # filters that would tell
+_COSTS = frozenset({"cost_usd", "unpriced_tokens"})
+_TOKENS = frozenset({"prompt_tokens", "completion_tokens", "embedding_tokens", "total_tokens"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,26 @@ class Sight:
             feedbacks = tuple(replace(feedback, metadata={}) for feedback in feedbacks)
         seen: T = replace(told, conversation=self.head(told.conversation), events=tuple(events), feedbacks=feedbacks)
         return seen
+
+    def shows(self, metric: str) -> bool:
+        """Whether a number is for these eyes; what something cost tells how many tokens it took."""
+        if metric in _COSTS:
+            return self.costs and self.tokens
+        return self.tokens or metric not in _TOKENS
+
+    def asks(self, where: W) -> tuple[W, list[str]]:
+        """A filter without the conditions that would tell what must not be seen, and the names of those.
+
+        A search looks through what was said then, and no longer for who said it.
+        """
+        told: Any = where
+        gone = [name for name in _ABOUT if not self.customer and getattr(told, name)]
+        gone += ["metadata"] if not self.metadata and told.metadata else []
+        changes: dict[str, Any] = {name: () if name == "metadata" else None for name in gone}
+        if not self.customer and told.search:
+            changes |= {"search": None, "message_contains": told.message_contains or told.search}
+        asked: W = replace(told, **changes) if changes else where
+        return asked, gone
 
 
 EVERYTHING = Sight()

@@ -17,9 +17,9 @@ from agentsight.core.conversations import parse_filter
 from agentsight.core.metrics import METRICS
 from agentsight.core.model import Principal
 from agentsight.core.ports import Store
-from agentsight.errors import Invalid
+from agentsight.errors import Forbidden, Invalid
 
-from .http import needs, now_us, principal, read
+from .http import needs, now_us, permitted, principal, read
 
 router = APIRouter()
 
@@ -32,10 +32,9 @@ _FORMULA = re.compile(r"[=+\-@\t\r\n|＝＋－＠]")
 @needs("analytics.read")
 async def catalogue(request: Request) -> list[dict[str, Any]]:
     """Every metric: name, unit, what it says, which way is better (more, less, either), what it can be split by."""
-    await principal(request)
-    return [
-        {"name": x.name, "unit": x.unit, "says": x.says, "better": x.better, "by": list(x.by)} for x in METRICS.values()
-    ]
+    asking = await principal(request)
+    seen = [x for x in METRICS.values() if asking.sight.shows(x.name)]
+    return [{"name": x.name, "unit": x.unit, "says": x.says, "better": x.better, "by": list(x.by)} for x in seen]
 
 
 @router.get("/api/analytics/", summary="Numbers of a range of time", response_model=None)
@@ -66,7 +65,11 @@ def ask(store: Store, asking: Principal, params: Mapping[str, Sequence[str]], no
             raise Invalid.of(name, f"is not a parameter; known are {', '.join(known)}")
     organization = store.tenants.organization(asking.scope.organization_id)
     zone = organization.timezone if organization else "UTC"
-    question: Question = analytics.parse_question(params, parse_filter(params), zone, now_us)
+    where = permitted(asking, parse_filter(params))
+    question: Question = analytics.parse_question(params, where, zone, now_us)
+    for name in question.metrics:
+        if not asking.sight.shows(name):
+            raise Forbidden(f"metric: {name} is hidden from your role")
     return analytics.answer(store, asking.scope, question)
 
 

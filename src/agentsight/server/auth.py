@@ -13,13 +13,14 @@ from agentsight.core.ports import Store
 from agentsight.core.sight import NAMES
 from agentsight.errors import Invalid, Unauthorized
 
-from . import http
+from . import described, http, render
 from .http import Json
 from .tokens import LIFETIME_S
 
 router = APIRouter(tags=["people"])
 
 _BODY_BYTES = 10_000
+MOST_LINES = 500
 _BODY = {
     "requestBody": {
         "required": False,
@@ -78,6 +79,38 @@ async def _by_session(request: Request) -> tuple[User, str]:
     if found is None:
         raise Unauthorized("this session has ended; sign in again")
     return found[1], found[0].handle
+
+
+@router.get(
+    "/api/audit/",
+    summary="The audit log, newest first",
+    openapi_extra=described.query(
+        {
+            "action": "an action, or how it begins, such as key.",
+            "actor": "who did it",
+            "before": "only lines below this number: the last one of the page before",
+            "limit": f"1 to {MOST_LINES}, default 50",
+        }
+    ),
+)
+@http.needs("audit.read")
+async def audit_log(request: Request) -> Response:
+    asking = await http.principal(request)
+    params = request.query_params
+    numbers = {name: _number(params.get(name), name) for name in ("before", "limit")}
+    limit = min(numbers["limit"] or 50, MOST_LINES)
+    where = {name: params.get(name) for name in ("action", "actor")}
+    own = asking.scope.organization_id
+    lines = await http.read(request, lambda s: s.audit.page(own, before=numbers["before"], limit=limit, **where))
+    return Json({"results": [render.audit_line(line) for line in lines], "before": lines[-1].number if lines else None})
+
+
+def _number(text: str | None, name: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 15 or int(text) < 1:
+        raise Invalid.of(name, "must be a whole number from 1")
+    return int(text)
 
 
 @router.get("/api/auth/me/", summary="Who is asking, and what they may do and see")

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from agentsight import wire
-from agentsight.core import conversations
+from agentsight.core import audit, conversations
 from agentsight.core.model import Agent, Conversation, Feedback, Principal, Transcript
 from agentsight.core.ports import Store
 from agentsight.errors import Conflict, Invalid, InvalidEvent, NotFound
@@ -42,14 +42,16 @@ _LIST = {
 @http.needs("conversations.read")
 async def get_conversations(request: Request) -> Response:
     asking = await http.principal(request)
-    where = conversations.parse_filter(http.multi(request))
+    where = http.permitted(asking, conversations.parse_filter(http.multi(request)))
     number, size = _page_number(request), _page_size(request)
     is_full = request.query_params.get("full", "true").lower() not in ("false", "0")
 
     def ask(store: Store) -> tuple[int, list[Conversation] | list[Transcript]]:
         total = store.conversations.count(asking.scope, where)
         rows, _ = conversations.page(store, asking.scope, where, limit=size, offset=(number - 1) * size)
-        return total, conversations.transcripts(store, rows) if is_full else rows
+        if is_full:
+            return total, [asking.sight.whole(found) for found in conversations.transcripts(store, rows)]
+        return total, [asking.sight.head(row) for row in rows]
 
     total, rows = await http.read(request, ask, may_lag=True)
     if number > 1 and not rows:
@@ -120,7 +122,11 @@ async def _transcript(request: Request, id: str) -> Transcript:
     asking = await http.principal(request)
     row = http.row_id(id)
     deleted = conversations.parse_filter(http.multi(request)).include_deleted
-    return await http.read(request, lambda store: conversations.transcript(store, asking.scope, row, deleted=deleted))
+
+    def ask(store: Store) -> Transcript:
+        return asking.sight.whole(conversations.transcript(store, asking.scope, row, deleted=deleted))
+
+    return await http.read(request, ask)
 
 
 # -- changes ---------------------------------------------------------------------------------------------------------
@@ -171,10 +177,15 @@ async def update(request: Request, id: str) -> Response:
 @http.needs("conversations.delete")
 async def delete(request: Request, id: str) -> Response:
     head, _ = await _change(
-        request, id, lambda store, who, row, body: conversations.delete(store, who.scope, row, http.now_us())
+        request, id, lambda store, who, row, body: _deleted(store, who, row, http.client_address(request))
     )
     shown = render.lean(head)
     return Json({**_ids(head), "is_deleted": True, "deleted_at": shown["deleted_at"]})
+
+
+def _deleted(store: Store, who: Principal, row: int, ip: str | None) -> Conversation:
+    audit.note(store, who, "conversation.deleted", str(row), ip=ip, now_us=http.now_us())
+    return conversations.delete(store, who.scope, row, http.now_us())
 
 
 @router.post(

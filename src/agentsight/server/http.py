@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentsight.core import sessions, tenancy
-from agentsight.core.model import Organization, Principal, Session
+from agentsight.core.model import Filter, Organization, Principal, Session
 from agentsight.core.permissions import Needed
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import (
@@ -117,6 +117,14 @@ async def principal(request: Request) -> Principal:
     asking = await _principal(request)
     asking.require(needed_by(request.scope["endpoint"]))
     return asking
+
+
+def permitted(asking: Principal, where: Filter) -> Filter:
+    """A filter this principal may use. Raises Forbidden for one that would tell what is hidden from them."""
+    asked, hidden = asking.sight.asks(where)
+    if hidden:
+        raise Forbidden(f"{hidden[0]}: is hidden from your role")
+    return asked
 
 
 def client_address(request: Request) -> str | None:

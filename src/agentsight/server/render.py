@@ -10,7 +10,7 @@ from itsdangerous import URLSafeTimedSerializer
 
 from agentsight.core import attachments as files
 from agentsight.core import geo
-from agentsight.core.model import Attachment, Conversation, Event, Feedback, Transcript
+from agentsight.core.model import Attachment, AuditLine, Conversation, Event, Feedback, Transcript
 from agentsight.wire import instant
 
 
@@ -191,4 +191,20 @@ def attachment_listing(transcript: Transcript, signer: URLSafeTimedSerializer, b
         "attachment_count": len(transcript.attachments),
         "attachments": [file | {"message": row["message_id"]} for row in rows for file in row["attachments"]],
         "messages": rows,
+    }
+
+
+def audit_line(line: AuditLine) -> dict[str, Any]:
+    """A line as programs read it."""
+    return {
+        "number": line.number,
+        "at": instant(line.at_us),
+        "actor": line.actor,
+        "role": line.role,
+        "action": line.action,
+        "subject": line.subject,
+        "detail": dict(line.detail),
+        "ip": line.ip,
+        "result": line.result,
+        "seal": line.seal,
     }

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from . import (
     analytics,
+    audit,
     branding,
     conversation,
     conversations,
@@ -31,6 +32,7 @@ router = APIRouter(routes=[*routes, nowhere])
 
 __all__ = [
     "analytics",
+    "audit",
     "branding",
     "conversation",
     "conversations",

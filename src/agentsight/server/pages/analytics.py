@@ -89,7 +89,7 @@ def _look(store: Store, visit: Visit, chosen: Period) -> Looked:
     latest, _ = conversations.page(store, visit.scope, mine, limit=LATEST)
     return Looked(
         overview(store, visit.scope, chosen),
-        latest,
+        [visit.sight.head(row) for row in latest],
         bool(latest),
         0 if latest else conversations.count(store, visit.scope, other, 100_000),
         filters.facets(store, visit),

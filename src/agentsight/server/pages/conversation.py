@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
@@ -128,8 +128,10 @@ def _open(store: Store, visit: Visit) -> Opened:
     every = store.timeline.of(head.agent_id, [head.id]).get(head.id, []) if short else []
     stretch = _cut(every, _number(visit, "at"), _number(visit, "from"), _number(visit, "until")) if short else None
     stretch = stretch or _window(store, visit, head)
+    if not visit.sight.metadata:
+        stretch = replace(stretch, events=[replace(event, metadata={}) for event in stretch.events])
     return Opened(
-        head,
+        visit.sight.head(head),
         stretch,
         store.conversations.attachments(head.agent_id, [head.id]).get(head.id, []),
         store.conversations.feedbacks(head.agent_id, [head.id]).get(head.id, []),
@@ -220,7 +222,11 @@ def rename(visit: Visit, form: FormData) -> Response:
 
 @act("conversations/{id:int}/delete", "conversations.delete")
 def delete(visit: Visit, form: FormData) -> Response:
-    visit.write(lambda store: core.delete(store, visit.scope, _id(visit), now_us()))
+    def change(store: Store) -> None:
+        core.delete(store, visit.scope, _id(visit), now_us())
+        visit.note(store, "conversation.deleted", str(_id(visit)))
+
+    visit.write(change)
     return visit.redirect(_filtered(visit, "conversations"), "deleted")
 
 

@@ -74,7 +74,7 @@ def _look(
     mine = Filter(environment=where.environment)
     bare = total == 0 and core.count(store, visit.scope, mine, 1) == 0
     return Shown(
-        rows,
+        [visit.sight.head(row) for row in rows],
         visit.here(before=None, after=cursor(rows[0])) if newer else "",
         visit.here(after=None, before=cursor(rows[-1])) if older else "",
         total,

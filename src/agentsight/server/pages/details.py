@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.responses import Response
 
@@ -124,7 +124,7 @@ def details(visit: Visit) -> Response:
         tiles=[board.tile(name) for name in dict.fromkeys((*topic.columns, *topic.lines))][:4],
         rows=_rows(visit, board, topic, split, sort),
         titles=[(name, title(visit.voice, name)) for name in topic.columns],
-        some=some,
+        some=[visit.sight.head(head) for head in some],
         facets=choices,
         **toolbar(visit, chosen, notices),
     )
@@ -134,7 +134,9 @@ def _topic(visit: Visit) -> tuple[Topic, str]:
     key = visit.request.path_params["topic"]
     if key not in TOPICS or (key == "tokens" and not visit.shows_tokens):
         raise NotFound("there is no such page")
-    return TOPICS[key], key
+    topic = TOPICS[key]
+    seen = tuple(name for name in topic.columns if visit.sight.shows(name))
+    return replace(topic, columns=seen, lines=tuple(name for name in topic.lines if visit.sight.shows(name))), key
 
 
 def _split(visit: Visit, topic: Topic) -> str:

@@ -16,7 +16,7 @@ from agentsight.wire import instant
 
 from ..ui.tables import csv_lines, json_lines
 from . import filters
-from .board import MAIN, SMALL, SPENT
+from .board import MAIN, SMALL
 from .details import TOPICS
 from .period import Period, period
 from .shell import Visit, page
@@ -50,21 +50,23 @@ _HEADS = (
 @page("export/{what}.{kind}", "data.export")
 def export(visit: Visit) -> Response:
     what, kind = visit.request.path_params["what"], visit.request.path_params["kind"]
-    if kind not in _TYPES:
+    if kind not in _TYPES or what not in (*TOPICS, "conversations", "overview"):
         raise NotFound("there is no such page")
+    visit.write(lambda store: visit.note(store, "export", f"{what}.{kind}", {"agents": list(visit.scope.agent_ids)}))
     if what == "conversations":
         where, _ = filters.asked(visit)
         return _file(what, kind, _HEADS, _conversations(visit, where))
     chosen, _ = period(visit)
     if what == "overview":
-        names = tuple(name for name in _OVERVIEW if visit.shows_tokens or name not in SPENT)
+        names = tuple(name for name in _OVERVIEW if visit.sight.shows(name))
         return _file(what, kind, (chosen.step, *names), _answered(visit, chosen, names, chosen.step))
     if what not in TOPICS or (what == "tokens" and not visit.shows_tokens):
         raise NotFound("there is no such page")
     topic = TOPICS[what]
     split = visit.params.get("split")
     split = split if split in topic.splits else topic.splits[0]
-    return _file(what, kind, (split, *topic.columns), _answered(visit, chosen, topic.columns, split))
+    columns = tuple(name for name in topic.columns if visit.sight.shows(name))
+    return _file(what, kind, (split, *columns), _answered(visit, chosen, columns, split))
 
 
 def _file(what: str, kind: str, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> Response:
@@ -98,12 +100,12 @@ def _conversations(visit: Visit, where: Filter) -> Iterator[dict[str, Any]]:
 
 
 def _head(visit: Visit, head: Conversation) -> dict[str, Any]:
-    told = asdict(head)
+    told = asdict(visit.sight.head(head))
     told |= {
         "agent": visit.agent_of(head.agent_id).name,
         "started_at": instant(head.started_us),
         "ended_at": instant(head.ended_us) if head.ended_us is not None else None,
         "feedback": head.sentiment,
-        "metadata": dict(head.metadata),
+        "metadata": dict(told["metadata"]),
     }
     return {name: told[name] for name in _HEADS}

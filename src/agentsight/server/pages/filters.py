@@ -33,7 +33,8 @@ def asked(visit: Visit) -> tuple[Filter, list[str]]:
     where, notices = conversations.parse_filter_leniently(parameters(visit))
     if where.environment is None:
         where = replace(where, environment="production")
-    return where, notices
+    where, hidden = visit.sight.asks(where)
+    return where, [*notices, *(label(visit.voice, name) for name in hidden)]
 
 
 def parameters(visit: Visit) -> Mapping[str, list[str]]:

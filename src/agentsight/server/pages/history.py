@@ -9,6 +9,7 @@ from starlette.responses import Response
 from agentsight.core import history as core
 from agentsight.core.model import Version
 from agentsight.core.ports import Store
+from agentsight.errors import Forbidden
 
 from .shell import Visit, page
 
@@ -18,6 +19,8 @@ _remembered: dict[tuple[int, tuple[int, ...], str], tuple[float, list[Version]]]
 
 @page("history", "conversations.read")
 def history(visit: Visit) -> Response:
+    if not visit.sight.metadata:
+        raise Forbidden("what metadata says is hidden from your role")
     found = visit.read(lambda store: versions(store, visit))
     return visit.render(
         "history.html",
@@ -31,6 +34,8 @@ def history(visit: Visit) -> Response:
 
 def versions(store: Store, visit: Visit) -> list[Version]:
     """The versions of these agents; remembered for a minute, because every chart marks them."""
+    if not visit.sight.metadata:
+        return []
     key = (id(visit.storage), visit.scope.agent_ids, visit.environment)
     known = _remembered.get(key)
     if known is not None and known[0] > time.monotonic():

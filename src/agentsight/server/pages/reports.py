@@ -18,7 +18,7 @@ from agentsight.core.ports import Store
 from agentsight.errors import Invalid, NotFound
 
 from ..http import now_us
-from .board import MAIN, SMALL, SPENT, Board, Delta, delta, overview, said, title
+from .board import MAIN, SMALL, Board, Delta, delta, overview, said, title
 from .period import Period, period
 from .shell import Visit, act, page
 
@@ -123,7 +123,7 @@ def _lines(visit: Visit, one: Report, two: Report) -> list[tuple[str, str, str, 
     after = {series.name: series.total for series in second}
     lines = []
     for name in (*MAIN, *SMALL, "feedback_positive", "feedback_neutral", "feedback_negative"):
-        if name in before and name in after and (visit.shows_tokens or name not in SPENT):
+        if name in before and name in after and visit.sight.shows(name):
             metric = METRICS[name]
             both = Series(name, metric.unit, after[name], before[name])
             values = (said(voice, metric.unit, before[name]), said(voice, metric.unit, after[name]))

@@ -25,6 +25,7 @@ SECTIONS["settings"] = {
     "keys": _N("API keys"),
     "team": _N("Team"),
     "shares": _N("Shared links"),
+    "audit": _N("Audit log"),
 }
 
 

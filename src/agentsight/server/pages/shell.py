@@ -285,6 +285,8 @@ class Visit(Visitor):
         """Whether the navigation offers a page, or a page with sections of which one opens."""
         if sections := SECTIONS.get(place):
             return any(self.opens(f"{place}/{name}") for name in sections)
+        if place == "history" and not self.sight.metadata:  # it tells what metadata says
+            return False
         return self.may(PLACES.get(place) or PLACES[place.partition("/")[0]])
 
     def views(self, place: str) -> list[View]:

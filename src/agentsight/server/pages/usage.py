@@ -10,7 +10,7 @@ from agentsight.core.ports import Store
 
 from ..http import now_us
 from .analytics import drill, toolbar
-from .board import SPENT, Board
+from .board import Board
 from .period import period
 from .shell import Visit, page
 
@@ -33,7 +33,7 @@ def usage(visit: Visit) -> Response:
         title=visit.voice.say("Usage and limits"),
         live=True,
         board=board,
-        tiles=[board.tile(name) for name in ASKED if visit.shows_tokens or name not in SPENT][:4],
+        tiles=[board.tile(name) for name in ASKED if visit.sight.shows(name)][:4],
         stored=stored,
         limits=_limits(visit),
         facets={name: [] for name in ("source", "device", "language", "country")},
