@@ -24,7 +24,7 @@ from agentsight.chat.tokens import issue  # noqa: E402
 from .model_server import served  # noqa: E402
 from .scripted import Scripted  # noqa: E402
 
-SECRET = "a-secret-for-tests-of-32-bytes-and-more"
+SECRET = "a-secret-for-tests-long-enough-for-every-hmac-there-is-also-sha512"
 
 
 class Person:

@@ -18,13 +18,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from typer.testing import CliRunner
 
 from agentsight.chat.errors import Refusal
+from agentsight.chat.revocations import Revocations
 from agentsight.chat.settings import Settings
 from agentsight.chat.tokens import KeySet, Verifier, issue
+from agentsight.commands import app as cli
 from agentsight.errors import ConfigError
 
-from .conftest import SECRET, Backend, httpx, running
+from .conftest import SECRET, Backend, Start, httpx, running, wait_until
 from .model_server import served
 from .scripted import Scripted
 
@@ -80,7 +83,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "alg is null": lambda: raw({"alg": None}, claims()),
     "alg is a number": lambda: raw({"alg": 256}, claims()),
     "alg twice": lambda: raw('{"alg":"none","alg":"HS256"}', claims()),
-    "HS384 with our secret": lambda: signed(SECRET + SECRET, "HS384"),
+    "HS384 with our secret": lambda: signed(SECRET, "HS384"),
     "RS256 by name, HMAC by our secret": lambda: raw({"alg": "RS256"}, claims()),
     "ES256 by name, HMAC by our secret": lambda: raw({"alg": "ES256"}, claims()),
     "EdDSA by name, HMAC by our secret": lambda: raw({"alg": "EdDSA"}, claims()),
@@ -98,7 +101,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "signature cut off": lambda: signed().rsplit(".", 1)[0] + ".",
     "another secret": lambda: signed(OTHER),
     "the empty secret": lambda: raw(HS, claims(), ""),
-    "HS512 with our secret": lambda: signed(SECRET + SECRET, "HS512"),
+    "HS512 with our secret": lambda: signed(SECRET, "HS512"),
     "RS256 of one's own": lambda: jwt.encode(claims(), RSA, algorithm="RS256"),
     "EdDSA of one's own": lambda: jwt.encode(claims(), ED, algorithm="EdDSA"),
     "ES256 of one's own": lambda: jwt.encode(claims(), EC, algorithm="ES256"),
@@ -306,6 +309,41 @@ def test_keys_may_lie_in_a_file(tmp_path: Path) -> None:
     assert keys.key("ed-1").key_id == "ed-1"
     with pytest.raises(jwt.PyJWTError):
         keys.key("s")
+
+
+# -- revoked ------------------------------------------------------------------------------------------------------------
+def test_a_revoked_token_opens_nothing_and_the_next_one_does(start: Start, url: str) -> None:
+    with start(url=url) as backend:
+        ann, again, bob = backend.person("ann"), backend.person("ann"), backend.person("bob")
+        again.token = signed(iat=int(time.time()) - 5, jti="another")
+        again.http.headers["Authorization"] = f"Bearer {again.token}"
+        assert ann.say("hello").status_code == again.say("hello").status_code == 200
+        revoked = Revocations(backend.app.state.chat.db)
+        revoked.revoke_token(again.token, int(time.time()) + HOUR)
+        wait_until(lambda: again.say("hello").status_code == 401, within_s=5)
+        assert again.http.post("/mcp", json={}).status_code == 401 and ann.say("hello").status_code == 200
+        revoked.revoke_user("ann")
+        wait_until(lambda: ann.say("hello").status_code == 401, within_s=5)
+        assert bob.say("hello").status_code == 200
+        time.sleep(1.1)  # a token says the second it was made in
+        assert backend.person("ann").say("hello").status_code == 200
+
+
+def test_the_operator_revokes_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTSIGHT_CHAT_SECRET", SECRET)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(cli, ["chat", *arguments, "--data", str(tmp_path)])
+
+    token = run("token", "ann").stdout.strip()
+    assert run("revoke", "--token", token).exit_code == run("revoke", "--user", "bob").exit_code == 0
+    assert run("revoke").exit_code == 2 and run("revoke", "--user", "a", "--token", "b").exit_code == 2
+    assert run("revoke", "--token", "nonsense").exit_code != 0
+    with running(tmp_path, responder=Scripted()) as backend:
+        ann = backend.person("ann")
+        ann.http.headers["Authorization"] = f"Bearer {token}"
+        assert ann.say("hello").status_code == 401
 
 
 # -- at the door -----------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from agentsight.chat.database import Database
 from agentsight.chat.http import Door, install_handlers
 from agentsight.chat.providers import open_responder
 from agentsight.chat.responder import Responder
+from agentsight.chat.revocations import Revocations
 from agentsight.chat.settings import Settings
 from agentsight.chat.store import Store
 from agentsight.chat.tasks import Tasks
@@ -54,7 +55,7 @@ def create_app(settings: Settings, *, responder: Responder | None = None) -> Fas
         ConfigError: a setting cannot be used, or the provider's package is missing.
     """
     db = Database(settings.database_url)
-    store, tasks, verifier = Store(db, settings), Tasks(db), Verifier(settings)
+    store, tasks, verifier = Store(db, settings), Tasks(db), Verifier(settings, Revocations(db))
     runs = Runs(db, store, responder or open_responder(settings, todo.build(db, tasks)), settings)
     outbox = Outbox(db, store, settings) if settings.tracking_key else None
     runs.outbox = outbox

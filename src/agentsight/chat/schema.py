@@ -121,6 +121,15 @@ class ToolRun(Base):
     started_us: Mapped[int] = mapped_column(BigInteger)
 
 
+class Revocation(Base):
+    """A token, or all of a user's until then, that is good no more; named by a hash."""
+
+    __tablename__ = "chat_revocations"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    revoked_us: Mapped[int] = mapped_column(BigInteger)
+    ends_us: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class Task(Base):
     """One thing to do, of one user."""
 

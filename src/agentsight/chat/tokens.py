@@ -17,6 +17,7 @@ from jwt.utils import base64url_decode
 
 from agentsight.chat import strict
 from agentsight.chat.errors import Refusal
+from agentsight.chat.revocations import Revocations
 from agentsight.chat.settings import Settings
 from agentsight.errors import ConfigError
 
@@ -49,11 +50,19 @@ def issue(user: str, settings: Settings, lifetime_s: int = 12 * 3600) -> str:
     return jwt.encode(claims, settings.secrets[0], algorithm=SHARED_ALGORITHMS[0])
 
 
+def end_of(token: str) -> int:
+    """When a token ends, in seconds since 1970, whoever signed it. Raises ConfigError when it is none."""
+    try:
+        return int(jwt.decode(token, options={"verify_signature": False, "verify_exp": False})["exp"])
+    except UNREADABLE:
+        raise ConfigError("this is no token") from None
+
+
 class Verifier:
     """Tells whose token it is. With a published key set and a secret, a token that names a key goes to the set."""
 
-    def __init__(self, settings: Settings):
-        self.settings = settings
+    def __init__(self, settings: Settings, revocations: Revocations | None = None):
+        self.settings, self.revocations = settings, revocations
         self.keys = KeySet(settings.jwks_url) if settings.jwks_url else None
 
     async def check(self, token: str) -> str:
@@ -66,9 +75,14 @@ class Verifier:
 
     async def claims(self, token: str) -> tuple[str, int]:
         """The user, and when the token ends. Raises Refusal(unauthenticated)."""
-        return self._claims(token) if self.keys is None else await asyncio.to_thread(self._claims, token)
+        read = self._claims(token) if self.keys is None else await asyncio.to_thread(self._claims, token)
+        user, ends_s, issued_s = read
+        if self.revocations is not None and await self.revocations.has(token, user, issued_s):
+            log.info("token refused: revoked")
+            raise unauthenticated()
+        return user, ends_s
 
-    def _claims(self, token: str) -> tuple[str, int]:
+    def _claims(self, token: str) -> tuple[str, int, float | None]:
         try:
             claims = self._verify(token)
         except UNREADABLE as wrong:
@@ -77,7 +91,7 @@ class Verifier:
         user = _dig(claims, self.settings.claim)
         if not isinstance(user, str) or not 0 < len(user) <= MAX_USER_CHARS or not user.isprintable():
             raise unauthenticated()
-        return user, int(claims["exp"])
+        return user, int(claims["exp"]), claims.get("iat")
 
     def _verify(self, token: str) -> dict[str, Any]:
         if len(token) > MAX_TOKEN_BYTES:

@@ -66,6 +66,33 @@ def token(
     typer.echo(tokens.issue(user, _settings(data or context.obj)))
 
 
+@app.command()
+def revoke(
+    context: typer.Context,
+    user: Annotated[str | None, typer.Option("--user", help="Every token this user was given until now")] = None,
+    token: Annotated[str | None, typer.Option("--token", help="This one token")] = None,
+    data: Data = None,
+) -> None:
+    """Make tokens worthless before they end, everywhere within two seconds. New ones can be given at once."""
+    if (user is None) == (token is None):
+        raise typer.BadParameter("say --user NAME or --token TOKEN, one of them")
+    _room()
+    from agentsight.chat import tokens
+    from agentsight.chat.database import Database
+    from agentsight.chat.revocations import Revocations
+
+    db = Database(_settings(data or context.obj).database_url)
+    try:
+        db.migrate()
+        if user is not None:
+            Revocations(db).revoke_user(user)
+        else:
+            Revocations(db).revoke_token(str(token), tokens.end_of(str(token)))
+    finally:
+        db.close()
+    typer.echo("revoked")
+
+
 def beside(
     app: FastAPI, settings: Settings, storage: Storage, listener: Listener, agent: str | None = None
 ) -> ChatSettings:
