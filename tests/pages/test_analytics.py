@@ -116,6 +116,25 @@ def test_a_table_says_what_the_api_says_and_what_its_export_says(site: Site, web
         assert said(ENGLISH, METRICS[metric].unit, row["value"]) in text or topic == "feedback"
 
 
+@pytest.mark.parametrize("topic", ["countries", "users", "tools", "tokens", "feedback", "escalations", "buttons"])
+def test_every_number_of_a_page_in_full_leads_to_conversations(site: Site, web: httpx.Client, topic: str):
+    """Where it counts conversations, to exactly as many."""
+    page = web.get(f"{site.base}/analytics/{topic}?range=90d").text
+    found = re.findall(
+        r'<a[^>]*href="([^"]*conversations\?[^"]*counted_by=[^"]*)"[^>]*>([\d.,]+ ?(?:%|K|M|ms|s)?)</a>', page
+    )
+    assert found
+    for href, shown in found[:40]:
+        listed = web.get(href.replace("&amp;", "&"))
+        total = int(re.search(r'class="chips"[^>]*><span><b class="num">([\d,]+)', listed.text)[1].replace(",", ""))  # type: ignore[index]
+        assert total > 0, (href, shown)
+        if (
+            re.search("counted_by=(started|escalated|feedback|opened)&", href.replace("&amp;", "&"))
+            and shown.strip().isdecimal()
+        ):
+            assert total == int(shown), (href, shown)
+
+
 def test_comparing_shows_the_period_before_and_can_be_switched_off(look: Looking):
     page = look.page("analytics")
     assert page.locator(".kpi .pill").count() == 4

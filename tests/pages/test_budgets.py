@@ -61,6 +61,57 @@ def test_first_paint_is_soon_and_nothing_moves_afterwards(look: Looking):
     assert full <= 500 or full - empty <= 350, (full, empty)
 
 
+BLOCKED = """() => new Promise(done => {
+  let sum = 0;
+  new PerformanceObserver(list => { for (const one of list.getEntries()) sum += Math.max(0, one.duration - 50); })
+    .observe({ type: 'longtask', buffered: true });
+  setTimeout(() => done(sum), 400);
+})"""
+
+
+@pytest.mark.exhaustive  # times, which a busy machine stretches; in `make test-all`
+def test_a_slow_phone_on_a_slow_line_sees_it_soon_and_is_not_held_up(look: Looking):
+    """Processor slowed down four times, 150 ms and 1.6 Mbit/s away."""
+    paints, holds = [], []
+    for _ in range(3):
+        page = look.page()
+        devtools = page.context.new_cdp_session(page)
+        devtools.send("Network.enable")
+        speed = 1.6 * 1024 * 1024 / 8
+        line = {"offline": False, "latency": 150, "downloadThroughput": speed, "uploadThroughput": speed / 2}
+        devtools.send("Network.emulateNetworkConditions", line)
+        devtools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+        page.goto(look.address("analytics"))
+        page.wait_for_load_state("load")
+        holds.append(float(page.locator("html").evaluate(BLOCKED)))
+        paints.append(float(page.locator("html").evaluate(PAINT)))
+    assert min(paints) <= 1200, paints
+    assert min(holds) <= 150, holds
+
+
+@pytest.mark.exhaustive
+def test_another_period_is_there_at_once(look: Looking):
+    page = look.page("analytics")
+    times = []
+    for name in ("7d", "30d", "7d", "30d", "7d"):
+        began = time.perf_counter()
+        page.locator(".seg a", has_text=name).click()
+        page.wait_for_url(f"**range={name}*")
+        times.append(1000 * (time.perf_counter() - began))
+    assert min(times) <= 300, times
+
+
+@pytest.mark.exhaustive
+def test_a_template_is_made_in_no_time(site: Site, web: httpx.Client):
+    """A page whose numbers are remembered costs little more than its words."""
+    times = []
+    for _ in range(12):
+        began = time.perf_counter()
+        web.get(f"{site.base}/conversations/5")
+        times.append(1000 * (time.perf_counter() - began))
+    assert min(times) <= 40, times
+
+
 @pytest.mark.parametrize(("path", "most_ms"), [("analytics", 150), ("conversations", 150), ("conversations/5", 150)])
 def test_the_server_answers_soon(site: Site, web: httpx.Client, path: str, most_ms: int):
     web.get(f"{site.base}/{path}")
