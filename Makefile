@@ -45,6 +45,9 @@ lock: .venv/dev  ## write the lock files anew: versions and hashes, no index add
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--extra dev pyproject.toml -o requirements/dev.lock
 
+bench: .venv/dev  ## every figure against peers and ceilings in one table; BENCH=--quick for a first look
+	$(BIN)/python benchmarks/bench.py $(BENCH)
+
 # A real browser for the tests of the pages; where none can be installed they say why they were skipped.
 .PHONY: chromium
 chromium:

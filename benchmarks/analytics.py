@@ -22,11 +22,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import table
+from table import Row
+
 from agentsight.core import analytics, metrics
 from agentsight.core.measures import Deltas
 from agentsight.core.model import Agent, Conversation, Event, Feedback, Filter, Scope
 from agentsight.core.ports import Store
-from agentsight.storage.migrate import migrate
+from agentsight.storage.migrate import latest, migrate
 from agentsight.storage.sqlite import SqliteStorage
 from agentsight.storage.sqlite import open as open_sqlite
 
@@ -197,13 +200,18 @@ class Maker:
         yield some
 
 
+def place(folder: Path, messages: int) -> Path:
+    """Where data of that size is kept; another schema's is another file."""
+    return folder / f"analytics-{messages}-{latest()}.db"
+
+
 def made(folder: Path, messages: int) -> tuple[SqliteStorage, Scope]:
     """The data of that size, made now or before."""
-    path = folder / f"analytics-{messages}.db"
+    path = place(folder, messages)
     done = path.with_suffix(".done")
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob(f"{path.name}*"):
+        for old in folder.glob(f"analytics-{messages}[-.]*"):  # also an older schema's
             old.unlink()
         make(path, messages)
         done.touch()
@@ -407,8 +415,9 @@ def main() -> None:
             verdicts.append((f"T11 {messages:,}: a rare term, of a LIKE scan", fast / slow, 0.05))
         measured.storage.close()
     print()
-    for name, ratio, most in verdicts:
-        print(f"{'holds ' if ratio <= most else 'MISSED'} {name}: {ratio:.4f}x (at most {most}x)")
+    table.give(
+        Row(name.split()[0], name.partition(" ")[2], ratio=ratio, bound=f"<= {most}") for name, ratio, most in verdicts
+    )
 
 
 if __name__ == "__main__":

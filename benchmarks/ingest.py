@@ -37,6 +37,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import table
+from table import Row
+
 WORDS = re.findall(
     r"\w+",
     """order parcel refund password invoice table booking delivery where when please thank you the a my is it not
@@ -166,29 +169,54 @@ def _bare_write(connection: Any, made: list[dict[str, Any]]) -> None:
 
 # -- the server ------------------------------------------------------------------------------------------------------
 class Server:
-    """`agentsight serve` on an empty folder, as a user starts it."""
+    """`agentsight serve` as a user starts it, on an empty folder or on a given one."""
+
+    def __init__(
+        self,
+        folder: str | None = None,
+        *,
+        agent: str = "bench",
+        organization: str = "default",
+        database: str | None = None,
+        workers: int = 1,
+    ):
+        self._own = None if folder else tempfile.TemporaryDirectory()
+        self._data = ["--data", folder or (self._own.name if self._own else "")]
+        self._data += ["--database", database] if database else []
+        self._for, self._workers = ["--agent", agent, "--organization", organization], workers
 
     def __enter__(self) -> Server:
-        self._folder = tempfile.TemporaryDirectory()
         tool = [sys.executable, "-m", "agentsight.cli"]
-        data = ["--data", self._folder.name]
-        self.key = subprocess.check_output([*tool, "keys", "create", "--agent", "bench", *data], text=True).strip()
-        self._process = subprocess.Popen([*tool, "serve", "--port", "0", *data], stdout=subprocess.PIPE, text=True)
+        self.key = subprocess.check_output([*tool, "keys", "create", *self._for, *self._data], text=True).strip()
+        began = time.perf_counter()
+        serve = [*tool, "serve", "--port", "0", "--workers", str(self._workers), *self._data]
+        self._process = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
         line = self._process.stdout.readline() if self._process.stdout else ""
+        self.start_up_s = time.perf_counter() - began
         self.port = int(line.rsplit(":", 1)[1])
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait(20)
-        self._folder.cleanup()
+        if self._own:
+            self._own.cleanup()
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return sum(map(_cpu_s, self._family()))
 
     def memory_mib(self) -> float:
-        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * 4096 / 2**20
+        pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._family())
+        return sum(pages) * 4096 / 2**20
+
+    def _family(self) -> list[int]:
+        pid = self._process.pid
+        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _send(port: int, key: str, mine: list[bytes], latencies: list[float], accepted: list[int]) -> None:
@@ -227,12 +255,13 @@ def writers(commit_each: bool, per_client: int, clients: int = 32) -> tuple[floa
     from agentsight.core import ingest, tenancy
     from agentsight.core.model import Agent
     from agentsight.core.ports import Store
-    from agentsight.storage import open_storage, sqlite
+    from agentsight.storage import open_storage
     from agentsight.storage.migrate import migrate
+    from agentsight.storage.sql import writer
     from agentsight.wire import parse
 
     with tempfile.TemporaryDirectory() as folder:
-        together, sqlite.TOGETHER = sqlite.TOGETHER, 1 if commit_each else sqlite.TOGETHER
+        together, writer.TOGETHER = writer.TOGETHER, 1 if commit_each else writer.TOGETHER
         storage = open_storage(f"sqlite:///{folder}/group.db")
         migrate(storage)
 
@@ -256,7 +285,7 @@ def writers(commit_each: bool, per_client: int, clients: int = 32) -> tuple[floa
             list(pool.map(client, range(clients)))
         spent = time.perf_counter() - started
         storage.close()
-        sqlite.TOGETHER = together
+        writer.TOGETHER = together
     return clients * per_client / spent, statistics.quantiles(latencies, n=100)[98]
 
 
@@ -285,9 +314,6 @@ def main() -> None:
     report(ceilings, batch, single, cpu, alone, grouped, (idle, loaded))
 
 
-Row = tuple[str, str, str]
-
-
 def report(
     ceilings: list[float],
     batch: list[float],
@@ -299,26 +325,22 @@ def report(
 ) -> None:
     middle: Callable[[list[float]], float] = statistics.median
     rates, waits = middle([rate for rate, _ in single]), middle([p99 for _, p99 in single])
-    gain = middle([rate for rate, _ in grouped]) / middle([rate for rate, _ in alone])
-    calm = middle([p99 for _, p99 in grouped]) / middle([p99 for _, p99 in alone])
+    alone_rate, alone_p99 = middle([rate for rate, _ in alone]), middle([p99 for _, p99 in alone])
+    rate, p99 = middle([rate for rate, _ in grouped]), middle([p99 for _, p99 in grouped])
     share = middle([mine / top for mine, top in zip(batch, ceilings, strict=True)])
-    rows: list[Row] = [
-        ("bare SQLite writer, 1,000 a commit", f"{middle(ceilings):,.0f} events/s", ""),
-        ("POST batch of 100, 32 connections", f"{middle(batch):,.0f} events/s", f"T4 {share:.2f} x ceiling (>= 0.40)"),
-        ("server CPU per stored event", f"{middle(cpu):.1f} us", ""),
-        ("POST single event, 32 connections", f"{rates:,.0f} events/s, p99 {waits * 1e3:.1f} ms", "T2's own side"),
-        ("a commit a request, 32 clients", f"{middle([r for r, _ in alone]):,.0f} events/s", ""),
-        (
-            "commits together, 32 clients",
-            f"{middle([r for r, _ in grouped]):,.0f} events/s",
-            f"T5 {gain:.1f} x (>= 2.5)",
-        ),
-        ("its p99", f"{middle([p for _, p in grouped]) * 1e3:.1f} ms", f"T5 {calm:.2f} x (<= 0.50)"),
-        ("server memory, idle and after", f"{memory[0]:.0f} and {memory[1]:.0f} MiB", ""),
-    ]
     print(f"SQLite {_sqlite().sqlite_version}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
-    for name, figure, target in rows:
-        print(f"{name:38} {figure:34} {target}")
+    table.give(
+        [
+            Row("T4", "events/s over HTTP, batches of 100, to a bare SQLite writer", f"{middle(batch):,.0f}",
+                f"{middle(ceilings):,.0f}", share, ">= 0.4"),
+            Row("T5", "events/s, 32 clients, commits together to one each", f"{rate:,.0f}", f"{alone_rate:,.0f}",
+                rate / alone_rate, ">= 2.5"),
+            Row("T5", "its p99", f"{p99 * 1e3:.1f} ms", f"{alone_p99 * 1e3:.1f} ms", p99 / alone_p99, "<= 0.5"),
+            Row("", "server CPU an event, batches of 100", f"{middle(cpu):.1f} us"),
+            Row("", "events/s, one a request, 32 connections", f"{rates:,.0f}, p99 {waits * 1e3:.1f} ms"),
+            Row("", "server memory, idle and after", f"{memory[0]:.0f} and {memory[1]:.0f} MiB"),
+        ]
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
