@@ -52,6 +52,9 @@ def main() -> None:
     parser.add_argument(
         "--only", help="parts, separated by commas", default="ingest,decode,sdk,analytics,workers,servers"
     )
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="put the table between a document's <!-- bench --> marks"
+    )
     given = parser.parse_args()
     quick = ["--quick"] if given.quick else []
     sizes = (100_000, 1_000_000, 10_000_000) if given.growth else (1_000_000,)

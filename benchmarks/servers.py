@@ -252,11 +252,11 @@ class Phoenix(Peer):
         project = self.ask("{projects{edges{node{id}}}}")["projects"]["edges"][0]["node"]["id"]
         of = "query($id:ID!){node(id:$id){... on Project{%s}}}"
         shown = "id sessionId numTraces startTime endTime firstInput{value} lastOutput{value} tokenUsage{total}"
-        listed = "sessions(first:50,sort:{col:startTime,dir:desc}){edges{node{%s}}}" % shown
+        listed = "sessions(first:50,sort:{col:startTime,dir:desc}){edges{node{" + shown + "}}}"
         said = "spans(first:50,filterCondition:\"'refund' in input.value\"){edges{node{id name startTime}}}"
         between = 'timeRange:{start:"2026-08-01T00:00:00Z",end:"2027-01-30T00:00:00Z"}'
         by_day = "timeBinConfig:{scale:DAY,utcOffsetMinutes:0}"
-        days = "traceCountTimeSeries(%s,%s){data{timestamp value}}" % (between, by_day)
+        days = "traceCountTimeSeries(" + between + "," + by_day + "){data{timestamp value}}"
         return {
             name: median_ms(lambda part=part: self.ask(of % part, id=project), 5)  # type: ignore[misc]
             for name, part in (("list", listed), ("search", said), ("days", days))

@@ -47,6 +47,10 @@ def taken(place: Path) -> list[Row]:
 
 
 def show(rows: list[Row]) -> None:
+    print("\n".join(lines(rows)))
+
+
+def lines(rows: list[Row]) -> list[str]:
     cells = [("target", "what", "ours", "compared with", "ratio", "bound", "")]
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.4g}"
@@ -54,6 +58,6 @@ def show(rows: list[Row]) -> None:
             (row.target, row.what, row.ours, row.theirs, ratio, row.bound, " ".join((row.verdict, row.note)).strip())
         )
     widths = [max(len(line[column]) for line in cells) for column in range(6)]
-    for line in cells:
-        told = "  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True))
-        print(told.rstrip())
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)).rstrip() for line in cells
+    ]

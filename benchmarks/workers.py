@@ -19,6 +19,7 @@ from typing import Any
 
 import ingest
 import psycopg
+import servers as processes
 import table
 from table import Row
 
@@ -82,6 +83,16 @@ def stored(url: str, count: int, together: int, seed: int) -> float:
     return count / spent
 
 
+def server_cpu_s(server: Postgresql) -> float:
+    """What PostgreSQL has used so far, connections that ended included; 0 where it is somewhere else."""
+    if not server.is_own:
+        return 0.0
+    pid = int((Path(server.data) / "postmaster.pid").read_text().split()[0])
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    ended = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    return processes.cpu_s(pid) + ended
+
+
 def rows(server: Postgresql, quick: bool) -> Iterator[Row]:
     rounds, count = (2, 6_000) if quick else (3, 30_000)
     bare, ours, sqlite = [], [], []
@@ -98,12 +109,16 @@ def rows(server: Postgresql, quick: bool) -> Iterator[Row]:
     for workers in (1, 2) if quick else (1, 2, 4):
         with ingest.Server(database=server.empty(), workers=workers) as ran:
             ingest.load(ran.port, ran.key, ingest.bodies(32, 100, 800))
-            rates = []
+            rates, app, database, events = [], ran.cpu_s(), server_cpu_s(server), 0
             for number in range(rounds):
                 sent = ingest.bodies(count // 100, 100, 810 + number)
                 spent, _, accepted = ingest.load(ran.port, ran.key, sent)
                 rates.append(accepted / spent)
+                events += accepted
+            app, database = (ran.cpu_s() - app) / events * 1e6, (server_cpu_s(server) - database) / events * 1e6
         rate = middle(rates)
+        if workers == 1:
+            yield Row("", "CPU an event of a worker, and of PostgreSQL", f"{app:.1f} us", f"{database:.1f} us")
         first = first or rate
         what = f"events/s over HTTP on PostgreSQL, {workers} worker{'s' if workers > 1 else ''}, to 1"
         yield Row("", what, f"{rate:,.0f}", f"{first:,.0f}", rate / first)

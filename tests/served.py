@@ -81,6 +81,11 @@ class Postgresql:
 
         pg_ctl(["-w", *words], pgdata=self._own.pgdata, user=self._own.system_user)
 
+    @property
+    def data(self) -> str:
+        """Where a server of our own keeps its files."""
+        return str(self._own.pgdata)
+
     def url(self, name: str) -> str:
         """The URL of one database of this server."""
         parts = urlsplit(self._url)
