@@ -114,6 +114,27 @@ def test_what_was_recorded_can_be_read_back_and_managed(stored: Api, spans: OldC
     assert result["gone"]["is_deleted"]
 
 
+def test_feedback_is_given_and_listed(stored: Api, spans: OldClient) -> None:
+    result: Any = spans.run(
+        stored,
+        """
+        from agentsight.api import AgentSight
+        client = AgentSight()
+        given = client.feedbacks.create_for_conversation("s-1", "positive", comment="Quick!")
+        client.feedbacks.create_for_conversation("s-3", "negative")
+        page = client.feedbacks.page(1)
+        result = {"given": given, "counts": page.extra["counts"], "all": list(client.feedbacks.list()),
+                  "good": list(client.feedbacks.list(sentiment="positive")),
+                  "of": list(client.feedbacks.list(conversation_id="s-3"))}
+        """,
+    )
+    assert (result["given"]["kind"], result["given"]["conversation_id"]) == ("conversation", "s-1")
+    assert result["counts"] == {"all": 2} and [one["sentiment"] for one in result["all"]] == ["negative", "positive"]
+    assert [one["comment"] for one in result["good"]] == ["Quick!"] and len(result["of"]) == 1
+    refused = stored.post("/api/feedbacks/", json={"kind": "product", "sentiment": "positive"})
+    assert refused.status_code == 400 and "kind" in refused.json()["fields"]
+
+
 def test_files_are_uploaded_and_listed(api: Api, spans: OldClient) -> None:
     result: Any = spans.run(
         api,

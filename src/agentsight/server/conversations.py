@@ -25,6 +25,7 @@ router = APIRouter(tags=["conversations"])
 
 PAGE_SIZE, MAX_PAGE_SIZE, MAX_PAGE = 10, 100, 1_000_000
 _BODY_BYTES = 1_048_576
+MOST_VOTED = 1_000
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -196,18 +197,69 @@ async def post_feedback(request: Request) -> Response:
     asking = await http.principal(request)
     http.require_json(request)
     body = http.decode_object(await http.read_body(request, _BODY_BYTES))
+    given, _ = await _give(request, asking, body)
+    return Json(render.feedback(given), 201)
+
+
+async def _give(request: Request, asking: Principal, body: dict[str, Any]) -> tuple[Feedback, Conversation]:
     fields = wire.check("feedback", body)
     event_id = body.get("event_id") if isinstance(body.get("event_id"), str) else None
 
-    def change(store: Store) -> Feedback:
+    def change(store: Store) -> tuple[Feedback, Conversation]:
         agent, head = _feedback_target(store, asking, body)
         source = "customer" if asking.key_id is not None else "platform"
-        return conversations.add_feedback(
-            store, agent, head, fields, (event_id or str(uuid.uuid4()))[:128], http.now_us(), source
-        )
+        name = (event_id or str(uuid.uuid4()))[:128]
+        return conversations.add_feedback(store, agent, head, fields, name, http.now_us(), source), head
 
-    given = await http.write(request, change)
-    return Json(render.feedback(given), 201)
+    return await http.write(request, change)
+
+
+# -- feedback as the clients 0.1.x know it -----------------------------------------------------------------------------
+@router.post("/api/feedbacks/", summary="Store feedback on a conversation", openapi_extra=described.body("feedback"))
+@http.needs("conversations.change")
+async def post_vote(request: Request) -> Response:
+    asking = await http.principal(request)
+    http.require_json(request)
+    body = http.decode_object(await http.read_body(request, _BODY_BYTES))
+    if body.get("kind", "conversation") != "conversation":
+        raise Invalid.of("kind", "must be conversation; feedback on a message or an agent is not kept")
+    given, head = await _give(request, asking, body)
+    return Json(render.vote(given, head), 201)
+
+
+@router.get("/api/feedbacks/", summary="Feedback, newest first, on the newest thousand conversations that have any")
+@http.needs("conversations.read")
+async def get_votes(request: Request) -> Response:
+    asking = await http.principal(request)
+    told = request.query_params
+    asked = {**http.multi(request), "has_feedback": ["true"]}
+    if sentiment := told.get("sentiment"):
+        asked["feedback_sentiment"] = [sentiment]
+    where = conversations.parse_filter(asked)
+    row = http.row_id(told["conversation"]) if "conversation" in told else None
+    number, size = _page_number(request), _page_size(request)
+
+    def ask(store: Store) -> list[dict[str, Any]]:
+        heads = (
+            [conversations.get(store, asking.scope, row)]
+            if row is not None
+            else conversations.page(store, asking.scope, where, limit=MOST_VOTED)[0]
+        )
+        by_agent: dict[int, list[Conversation]] = {}
+        for head in heads:
+            by_agent.setdefault(head.agent_id, []).append(head)
+        votes = []
+        for agent_id, own in by_agent.items():
+            given = store.conversations.feedbacks(agent_id, [head.id for head in own])
+            votes += [(one, head) for head in own for one in given.get(head.id, ())]
+        votes = [vote for vote in votes if sentiment in (None, vote[0].sentiment)]
+        return [render.vote(*vote) for vote in sorted(votes, key=lambda vote: -vote[0].created_us)]
+
+    votes = await http.read(request, ask)
+    if number > 1 and (number - 1) * size >= len(votes):
+        raise NotFound("Invalid page.")
+    shown = votes[(number - 1) * size : number * size]
+    return Json(_envelope(request, len(votes), number, size, shown) | {"counts": {"all": len(votes)}})
 
 
 def _feedback_target(store: Store, asking: Principal, body: dict[str, Any]) -> tuple[Agent, Conversation]:

@@ -170,6 +170,23 @@ def feedback(given: Feedback) -> dict[str, Any]:
     }
 
 
+def vote(given: Feedback, head: Conversation) -> dict[str, Any]:
+    """A feedback as the clients 0.1.x know it."""
+    return {
+        **feedback(given),
+        "kind": "conversation",
+        "agent": given.agent_id,
+        "conversation_id": head.conversation_id,
+        "message": None,
+        "user": None,
+        "environment": head.environment or "development",
+        "environment_id": None,
+        "category": None,
+        "topic": None,
+        "reason": None,
+    }
+
+
 def attachment_listing(transcript: Transcript, signer: URLSafeTimedSerializer, base: str) -> Mapping[str, Any]:
     """The files of a conversation under their messages; only rows that have any."""
     attached = attachments_by_row(transcript)
