@@ -79,12 +79,18 @@ def test_every_worker_serves_and_sees_what_another_stored_and_counted(workers: S
     }
     assert said == {tuple(f"by worker {number}" for number in range(WORKERS))}
 
+    def counted(api: Api, name: str) -> float:
+        return float(
+            re.findall("^agentsight_" + re.escape(name) + r" (\S+)", api.get("/metrics").text, re.MULTILINE)[0]
+        )
+
     def accepted(api: Api) -> float:
-        text = api.get("/metrics").text
-        return float(re.findall(r'agentsight_events_total\{verdict="accepted"\} (\S+)', text)[0])
+        return counted(api, 'events_total{verdict="accepted"}')
 
     assert {accepted(one) for one in every_worker(workers, api.key)} == {accepted(api)}
     assert accepted(api) >= WORKERS
+    answers = counted(api, 'requests_total{status="2xx"}')
+    assert counted(every_worker(workers, api.key)[0], "request_seconds_count") > answers > WORKERS
 
 
 def test_a_revoked_key_ends_on_every_worker_within_a_second(workers: Server, url: str):

@@ -116,7 +116,7 @@ def wrapped(app: FastAPI) -> ASGIApp:
     """`app` behind the layers that see every request first and every answer last."""
     numbers = itertools.count()
     inner = hosts.Hosts(http.Express(app, "/api/batch/", ingest.batch), app.state.houses, ("/api/batch/", "/healthz"))
-    return http.Door(SecurityHeaders(inner), lambda: f"{_STARTED}-{next(numbers):x}")
+    return http.Door(SecurityHeaders(inner), lambda: f"{_STARTED}-{next(numbers):x}", telemetry.answered)
 
 
 def _mailer(settings: Settings) -> Mailer | None:

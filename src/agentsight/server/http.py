@@ -514,8 +514,9 @@ class Door:
     collapsed and a missing last slash under /api/ is added here, without a redirect.
     """
 
-    def __init__(self, app: ASGIApp, new_id: Callable[[], str]):
-        self._app, self._new_id = app, new_id
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str], answered: Callable[[int, float], None]):
+        """`answered` hears the status of every answer and the seconds it took to begin it."""
+        self._app, self._new_id, self._answered = app, new_id, answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -528,16 +529,18 @@ class Door:
             path += "/"
         request_id = self._new_id()
         scope = {**scope, "path": path, "agentsight.request_id": request_id}
-        await self._app(scope, receive, _marked(send, request_id.encode()))
+        await self._app(scope, receive, self._marked(send, request_id.encode()))
 
+    def _marked(self, send: Send, request_id: bytes) -> Callable[[Message], Awaitable[None]]:
+        began = time.perf_counter()
 
-def _marked(send: Send, request_id: bytes) -> Callable[[Message], Awaitable[None]]:
-    async def marked(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
-        await send(message)
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                self._answered(message["status"], time.perf_counter() - began)
+            await send(message)
 
-    return marked
+        return marked
 
 
 class Express:

@@ -43,6 +43,15 @@ def count_dropped(dropped: object) -> None:
             CLIENT_DROPPED.labels(reason[:40]).inc(number)
 
 
+_CLASSES = {number: REQUESTS.labels(f"{number}xx") for number in range(1, 6)}
+
+
+def answered(status: int, seconds: float) -> None:
+    """Count an answer."""
+    _CLASSES[status // 100].inc()
+    DURATION.observe(seconds)
+
+
 @needs("anybody")
 async def metrics(request: Request) -> Response:
     """Prometheus text: what all workers of this server counted, whichever of them answers."""
