@@ -1,4 +1,4 @@
-"""agentsight import and export: history in and out, beside a running server."""
+"""agentsight import: history in, beside a running server."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agentsight.core import conversations, exchange, tenancy
+from agentsight.core import exchange, tenancy
 from agentsight.core.exchange import Imported, Tally
-from agentsight.core.model import Agent, Filter, Scope
 from agentsight.core.ports import Blobs, Storage, Store
 from agentsight.errors import InvalidEvent
-from agentsight.server.settings import Settings
 from agentsight.storage import open_blobs
 
 from .common import (
@@ -28,7 +26,6 @@ from .common import (
     OrganizationName,
     Refusal,
     change,
-    find_agent,
     make_agent,
     now_us,
     opened,
@@ -55,7 +52,6 @@ class _Undone(Exception):
 
 def register(app: typer.Typer) -> None:
     app.command("import")(import_)
-    app.command("export")(export)
 
 
 def import_(
@@ -128,53 +124,3 @@ def _store(storage: Storage, organization: str, agent: str, part: list[Imported]
         change(storage, work)
     except _Undone:
         return
-
-
-def export(
-    agent: AgentName,
-    organization: OrganizationName = tenancy.DEFAULT_ORGANIZATION,
-    after: Annotated[str | None, typer.Option("--from", metavar="DATE", help="Started on or after this date")] = None,
-    before: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Started on or before this date")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A file instead of stdout")] = None,
-    data: Data = None,
-    database: Database = None,
-) -> None:
-    """Write every conversation as one JSON line that `import` reads back. Constant memory, newest first."""
-    params = {name: [text] for name, text in (("started_at_after", after), ("started_at_before", before)) if text}
-    where = conversations.parse_filter({**params, "include_deleted": ["true"]})
-    with opened(data, database) as (settings, storage):
-        _, found = storage.read(lambda store: find_agent(store, organization, agent))
-        lines = _lines(storage, settings, found, where)
-        if output is None:
-            _write(sys.stdout.buffer, lines)
-            return
-        with open(output, "wb") as file:
-            count = _write(file, lines)
-    typer.echo(json.dumps({"file": str(output), "conversations": count}))
-
-
-def _write(file: BinaryIO, lines: Iterator[bytes]) -> int:
-    count = 0
-    for line in lines:
-        file.write(line + b"\n")
-        count += 1
-    file.flush()
-    return count
-
-
-def _lines(storage: Storage, settings: Settings, agent: Agent, where: Filter) -> Iterator[bytes]:
-    scope, blobs = Scope(agent.organization_id, (agent.id,)), open_blobs(settings.files)
-    before: tuple[int, int] | None = None
-    while True:
-
-        def ask(store: Store, before: tuple[int, int] | None = before) -> tuple[list[Any], bool]:
-            heads, more = conversations.page(store, scope, where, limit=TOGETHER, before=before)
-            return conversations.transcripts(store, heads), more
-
-        transcripts, more = storage.read(ask)
-        for transcript in transcripts:
-            yield exchange.write_line(transcript, blobs)
-        if not more:
-            return
-        last = transcripts[-1].conversation
-        before = (last.started_us, last.id)

@@ -24,7 +24,7 @@ from agentsight.core import geo, prices, tombstones
 from agentsight.core.ports import Storage
 from agentsight.errors import AgentSightError, ConfigError, ServerFailed
 from agentsight.storage import open_blobs, open_storage
-from agentsight.storage.migrate import current, fits, migrate
+from agentsight.storage.migrate import current, fits, latest, migrate
 
 from . import (
     analytics,
@@ -85,6 +85,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     state.keys, state.keys_noted = {}, {}
     state.tokens, state.mailer = Tokens(settings.secret()), _mailer(settings)
     state.room = http.Room()
+    state.schema = latest()
     state.elsewhere = partial(upkeep.elsewhere, settings.data)
     state.houses = hosts.Houses(storage)
     app.add_exception_handler(AgentSightError, http.on_refusal)

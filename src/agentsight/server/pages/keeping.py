@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.datastructures import FormData
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from agentsight.core import retention
+from agentsight.core import archive, moving, retention
 from agentsight.core.retention import Outcome, Rules
 from agentsight.errors import Invalid, NotFound
 
@@ -64,6 +67,29 @@ def save(visit: Visit, form: FormData) -> Response:
     ip = client_address(visit.request)
     visit.write(lambda store: retention.set_rules(store, visit.principal, rules, now_us(), ip))
     return visit.redirect(visit.link("settings/retention"), "saved")
+
+
+@act("settings/archive", "settings.manage")
+def take_along(visit: Visit, form: FormData) -> Response:
+    """Everything of the organization in one archive, made first and sent then, so that a slow line holds nobody up."""
+    state, slug = visit.request.app.state, visit.organization.slug
+    file = tempfile.TemporaryFile(dir=state.settings.data)  # noqa: SIM115 -- closed when it was sent
+    try:
+        manifest = moving.export(state.storage, state.blobs, visit.organization, file, state.schema, now_us())
+        told = {"archive": manifest["id"], "conversations": manifest["counts"]["conversation"]}
+        visit.write(lambda store: visit.note(store, "export", "organization", told))
+    except BaseException:
+        file.close()
+        raise
+    size = file.tell()
+    file.seek(0)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{slug}-{manifest["made_at"][:10]}.zip"',
+        "Content-Length": str(size),
+        "Cache-Control": "no-store",
+    }
+    sent = iter(partial(file.read, archive.CHUNK), b"")
+    return StreamingResponse(sent, 200, headers, "application/zip", BackgroundTask(file.close))
 
 
 @act("settings/erase", "customers.erase")
