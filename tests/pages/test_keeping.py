@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from agentsight import wire
-from agentsight.core import audit, ingest, tenancy
+from agentsight.core import audit, ingest, sessions, tenancy
 from agentsight.core.model import Organization
 from agentsight.core.ports import Store
 from served import event, message
@@ -50,7 +50,7 @@ def home(site: Site, request: pytest.FixtureRequest) -> Iterator[Home]:
         tokens = []
         for role in ("owner", "member"):
             person = tenancy.add_user(store, owner, f"{role}@{owner.slug}.example", role, (), now_us())
-            tokens.append(tenancy.start_session(store, person, now_us()))
+            tokens.append(sessions.start(store, person, now_us()))
         return owner, agent, tokens
 
     owner, agent, tokens = site.storage.write(make).result()

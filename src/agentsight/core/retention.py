@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 from agentsight.errors import Invalid
@@ -85,7 +85,7 @@ def set_rules(store: Store, who: Principal, rules: Rules, now_us: int, ip: str |
     organization = store.tenants.organization(who.scope.organization_id)
     assert organization is not None, "who is signed in belongs to one"
     settings = {**organization.settings, NAME: asdict(rules)}
-    changed = Organization(organization.id, organization.name, organization.slug, organization.timezone, settings)
+    changed = replace(organization, settings=settings)
     store.settings.keep_organization(changed)
     audit.note(store, who, "settings.changed", NAME, asdict(rules), ip, now_us=now_us)
     return changed
