@@ -5,27 +5,31 @@ The state of a run is a small file beside the uploaded one, so that every worker
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from agentsight import wire
-from agentsight.core import exchange
+from agentsight.core import exchange, foreign
 from agentsight.core.exchange import Imported, Tally
 from agentsight.core.model import Agent
 from agentsight.core.ports import Blobs, Storage, Store
 from agentsight.errors import AgentSightError, Invalid, InvalidEvent, NotFound
 
+from ..hosted import Hosted
 from ..http import now_us
 from ..ui.tables import csv_lines
 from .shell import Visit, act, page
@@ -42,7 +46,10 @@ class _Undone(Exception):
 
 @dataclass(slots=True)
 class Run:
-    """`state` is checking, checked, running, done or failed; `lines` those read so far of `of`."""
+    """`state` is fetching, waiting, checking, checked, running, done or failed; `lines` those read so far of `of`.
+
+    `url` is that of a hosted server, `page` the next of its pages; waiting: it stopped answering, and may be asked on.
+    """
 
     token: str
     organization_id: int
@@ -54,6 +61,8 @@ class Run:
     of: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    url: str = ""
+    page: int = 1
 
 
 @page("migrate", "data.import")
@@ -65,21 +74,62 @@ def migrate(visit: Visit) -> Response:
 def upload(visit: Visit, form: FormData) -> Response:
     """Take the file, and see at once what would come of it."""
     file = form.get("file")
+    agent, environment = _into(visit, form)
+    if not isinstance(file, UploadFile) or not file.size:
+        return _refused(visit, visit.voice.say("Choose a file first."))
+    run = Run(secrets.token_hex(16), visit.organization.id, agent.id, (file.filename or "file")[:200], environment)
+    folder = _folder(visit)
+    with (folder / f"{run.token}.jsonl").open("wb") as kept:
+        if run.name.lower().endswith(".csv"):
+            try:
+                for record in foreign.of_table(io.TextIOWrapper(file.file, "utf-8", "replace", newline="")):
+                    kept.write(orjson.dumps(record) + b"\n")
+            except (InvalidEvent, csv.Error) as wrong:
+                return _refused(visit, f"{run.name}: {wrong}")
+        else:
+            shutil.copyfileobj(file.file, kept)
+    _write(folder, run)
+    _begin(visit, run, agent, dry=True)
+    return visit.redirect(visit.link(f"migrate/{run.token}"))
+
+
+def _into(visit: Visit, form: FormData) -> tuple[Agent, str]:
+    """The agent and the environment a form names. Raises Invalid."""
     agent = next((one for one in visit.agents if str(one.id) == form.get("agent")), None)
     environment = str(form.get("environment") or "")
     if agent is None or environment not in wire.ENVIRONMENTS:
         raise Invalid.of("agent", "choose an agent and an environment")
-    if not isinstance(file, UploadFile) or not file.size:
-        wrong = visit.voice.say("Choose a file first.")
-        return visit.render(
-            "migrate.html", 400, page="migrate", title=visit.voice.say("Migrate"), run=None, wrong=wrong
-        )
-    run = Run(secrets.token_hex(16), visit.organization.id, agent.id, (file.filename or "file")[:200], environment)
-    folder = _folder(visit)
-    with (folder / f"{run.token}.jsonl").open("wb") as kept:
-        shutil.copyfileobj(file.file, kept)
-    _write(folder, run)
-    _begin(visit, run, agent, dry=True)
+    return agent, environment
+
+
+def _refused(visit: Visit, wrong: str) -> Response:
+    return visit.render("migrate.html", 400, page="migrate", title=visit.voice.say("Migrate"), run=None, wrong=wrong)
+
+
+@act("migrate/hosted", "data.import")
+def pull(visit: Visit, form: FormData) -> Response:
+    """Fetch what a hosted server has, page by page, and see what would come of it."""
+    agent, environment = _into(visit, form)
+    url = str(form.get("url") or "").strip()
+    try:
+        hosted = Hosted.of(url, str(form.get("key") or ""))
+    except Invalid as wrong:
+        return _refused(visit, str(wrong))
+    run = Run(secrets.token_hex(16), visit.organization.id, agent.id, hosted.host, environment, "fetching", url=url)
+    _write(_folder(visit), run)
+    _fetch(visit, run, agent, hosted)
+    return visit.redirect(visit.link(f"migrate/{run.token}"))
+
+
+@act("migrate/{token}/more", "data.import")
+def more(visit: Visit, form: FormData) -> Response:
+    """Ask on where a hosted server stopped answering; the key is given again, for it was not kept."""
+    run = _run(visit)
+    if run.state == "waiting":
+        hosted = Hosted.of(run.url, str(form.get("key") or ""))
+        run.state, run.problems = "fetching", []
+        _write(_folder(visit), run)
+        _fetch(visit, run, visit.agent_of(run.agent_id), hosted)
     return visit.redirect(visit.link(f"migrate/{run.token}"))
 
 
@@ -88,7 +138,7 @@ def watch(visit: Visit) -> Response:
     """How far a run is; the page asks again by itself while it goes on."""
     run = _run(visit)
     answer = visit.render("migrate.html", page="migrate", title=visit.voice.say("Migrate"), run=run, wrong="")
-    if run.state in ("checking", "running"):
+    if run.state in ("fetching", "checking", "running"):
         answer.headers["Refresh"] = "1"
     return answer
 
@@ -110,6 +160,42 @@ def problems(visit: Visit) -> Response:
     rows = [dict(zip(("where", "why"), each.split(": ", 1), strict=False)) for each in _run(visit).problems]
     headers = {"Content-Disposition": 'attachment; filename="problems.csv"', "Cache-Control": "no-store"}
     return Response("".join(csv_lines(["where", "why"], rows)), headers=headers, media_type="text/csv")
+
+
+# -- from elsewhere --------------------------------------------------------------------------------------------------
+def _fetch(visit: Visit, run: Run, agent: Agent, hosted: Hosted) -> None:
+    storage, folder = visit.storage, _folder(visit)
+
+    def work() -> None:
+        if fetched(folder, run, hosted.page):
+            _work(storage, folder, run, agent, None, dry=True)
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+def fetched(folder: Path, run: Run, ask: Callable[[int], dict[str, Any]]) -> bool:
+    """Whether all pages are here now; what is not can be asked for later, from the page that failed."""
+    try:
+        with (folder / f"{run.token}.jsonl").open("ab") as kept:
+            while True:
+                told = ask(run.page)
+                for row in told["results"]:
+                    if isinstance(row, dict):
+                        kept.write(orjson.dumps(foreign.of_hosted(row, run.environment)) + b"\n")
+                        run.lines += 1
+                kept.flush()
+                run.of = max(int(told.get("count") or 0), run.lines)
+                if not told.get("next") or not told["results"]:
+                    break
+                run.page += 1
+                _write(folder, run)
+    except (AgentSightError, OSError) as wrong:
+        run.state, run.problems = "waiting", [f"page {run.page}: {wrong}"]
+        _write(folder, run)
+        return False
+    run.state, run.lines = "checking", 0
+    _write(folder, run)
+    return True
 
 
 # -- the run itself --------------------------------------------------------------------------------------------------
