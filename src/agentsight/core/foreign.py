@@ -56,7 +56,8 @@ def of_table(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 def of_hosted(row: Mapping[str, Any], environment: str) -> dict[str, Any]:
     """One conversation as the hosted API lists it (contracts, SDK 0.0.x, 3.8), as a line of our own form.
 
-    Ids come from the rows' own numbers, so that pulling again finds what is here. Files are not pulled. `environment`: where the row tells none.
+    Ids come from the rows' own numbers, so that pulling again finds what is here. Files are not pulled.
+    `environment` is that of a row that tells none.
     """
     key = str(row.get("id"))
     opening: dict[str, Any] = {name: row[name] for name in _TOLD if row.get(name) is not None}
