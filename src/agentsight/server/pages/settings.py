@@ -14,7 +14,7 @@ from agentsight.core.model import Agent
 from agentsight.core.permissions import Needed
 from agentsight.core.ports import Store
 from agentsight.core.sight import Sight
-from agentsight.errors import Forbidden, Invalid, NotFound, TooLarge
+from agentsight.errors import Invalid, NotFound, TooLarge
 
 from ..http import base_url, now_us
 from .shell import _N, SECTIONS, Visit, act, page
@@ -40,11 +40,9 @@ NEEDED: dict[str, Needed] = {
 
 @page("settings", "signed_in")
 def settings(visit: Visit) -> Response:
-    """To the first section this person may open."""
+    """To the first section this person may open; who may open none has their own profile."""
     opened = [name for name in SECTIONS["settings"] if visit.opens(f"settings/{name}")]
-    if not opened:
-        raise Forbidden("there is no setting your role may see")
-    return RedirectResponse(visit.link(f"settings/{opened[0]}"), 303)
+    return RedirectResponse(visit.link(f"settings/{opened[0]}") if opened else "/profile", 303)
 
 
 for _name, _needed in NEEDED.items():
