@@ -157,7 +157,8 @@ def test_guessing_a_links_password_gets_slower_and_locks_nobody_out(site: Site, 
         assert codes[0] == 403 and codes[-1] == 429, codes
         waits = guesser.post(path, data={"password": "open sesame now"})
         assert waits.status_code == 429 and int(waits.headers["retry-after"]) >= 1
-        assert guesser.get(path).status_code == 200, "the question can still be seen"
+        below = guesser.get(f"{path}/conversations?counted_by=messages")
+        assert below.status_code == 200 and f'action="{path}"' in below.text, "the question can still be seen, and sent"
 
     def forget(store: Any) -> None:
         store.people.forget_attempts_before(now_us() + 1)

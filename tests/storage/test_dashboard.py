@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agentsight.core import analytics, branding, history, hours, people, reports, shares, tenancy
+from agentsight.core import analytics, branding, history, hosts, hours, people, reports, shares, tenancy
 from agentsight.core.model import Agent, Filter, Principal, Scope
 from agentsight.core.ports import Storage, Store
 from agentsight.core.sight import Sight
-from agentsight.errors import Invalid, NotFound
+from agentsight.errors import Invalid, NotFound, RateLimited, Unauthorized
 from agentsight.wire import instant
 from storage.conftest import NOW_US, accepting, new_agent, scope_of
 
@@ -86,27 +86,71 @@ def share(storage: Storage, agent: Agent, **told: object) -> tuple[str, int]:
     return storage.write(make).result()
 
 
-def test_a_share_is_found_by_its_token_until_it_ends(storage: Storage, agent: Agent):
-    token, id = share(storage, agent, days=7)
-    assert storage.read(lambda store: shares.find(store, token, NOW_US)).id == id
-    for wrong, at_us in ((token + "x", NOW_US), ("", NOW_US), (token, NOW_US + 7 * DAY_US)):
+def test_a_share_is_found_by_its_token_until_it_is_revoked(storage: Storage, agent: Agent):
+    token, id = share(storage, agent, days=7, sight="full", theme="dark", widgets=("map",))
+    found = storage.read(lambda store: shares.find(store, token))
+    assert (found.id, found.sight, found.theme, found.widgets) == (id, "full", "dark", ("map",))
+    assert not shares.has_ended(found, NOW_US + 7 * DAY_US - 1) and shares.has_ended(found, NOW_US + 7 * DAY_US)
+    for wrong in (token + "x", "", token[:-1]):
         with pytest.raises(NotFound):
-            storage.read(lambda store, wrong=wrong, at_us=at_us: shares.find(store, wrong, at_us))
+            storage.read(lambda store, wrong=wrong: shares.find(store, wrong))
+    elsewhere = Scope(agent.organization_id + 1, (agent.id,))
+    for scope in (elsewhere, scope_of(new_agent(storage))):
+        with pytest.raises(NotFound):
+            storage.write(lambda store, scope=scope: shares.extend(store, scope, id, 30, NOW_US)).result()
+    storage.write(lambda store: shares.extend(store, scope_of(agent), id, None, NOW_US)).result()
+    assert storage.read(lambda store: shares.find(store, token)).expires_us is None
     storage.write(lambda store: shares.revoke(store, scope_of(agent), id, NOW_US)).result()
     with pytest.raises(NotFound):
-        storage.read(lambda store: shares.find(store, token, NOW_US))
-    with pytest.raises(NotFound):
-        storage.write(lambda store: shares.revoke(store, scope_of(agent), id, NOW_US)).result()
+        storage.read(lambda store: shares.find(store, token))
+    for again in (shares.revoke, lambda store, scope, id, now_us: shares.extend(store, scope, id, 30, now_us)):
+        with pytest.raises(NotFound):
+            storage.write(lambda store, again=again: again(store, scope_of(agent), id, NOW_US)).result()
 
 
 def test_a_share_counts_its_views_and_keeps_no_password(storage: Storage, agent: Agent):
     token, id = share(storage, agent, password="open sesame")
-    found = storage.read(lambda store: shares.find(store, token, NOW_US))
+    found = storage.read(lambda store: shares.find(store, token))
     assert "sesame" not in str(found)
-    assert shares.opens(found, "open sesame") and not shares.opens(found, "open")
+    shares.unlock(storage, found, "open sesame", None, NOW_US)
+    for _ in range(5):
+        with pytest.raises(Unauthorized):
+            shares.unlock(storage, found, "open", None, NOW_US)
+    with pytest.raises(RateLimited):
+        shares.unlock(storage, found, "open sesame", None, NOW_US)
     for _ in range(3):
         storage.write(lambda store: store.shares.viewed(id, NOW_US)).result()
-    assert storage.read(lambda store: shares.find(store, token, NOW_US)).views == 3
+    assert storage.read(lambda store: shares.find(store, token)).views == 3
+
+
+@pytest.mark.parametrize("told", [{"kind": "x"}, {"sight": "x"}, {"theme": "x"}, {"days": 0}, {"name": " "},
+                                  {"kind": "conversation", "sight": "numbers"}, {"hosts": ["https://a.example"] * 21},
+                                  {"hosts": ["https://a.example"], "password": "x"}])  # fmt: skip
+def test_a_share_that_makes_no_sense_is_refused(storage: Storage, agent: Agent, told: dict[str, object]):
+    with pytest.raises(Invalid):
+        share(storage, agent, **told)
+
+
+def test_a_host_name_belongs_to_one_organization_on_every_engine(storage: Storage, agent: Agent):
+    name = f"{agent.slug}.example"
+
+    def change(store: Store) -> None:
+        mine, theirs = (tenancy.ensure_organization(store, name, NOW_US) for name in ("acme", "others"))
+        hosts.add(store, mine, name.upper(), (), NOW_US)
+        assert hosts.add(store, mine, name, (), NOW_US).host == name, "a second time is no harm"
+        with pytest.raises(Invalid, match="taken"):
+            hosts.add(store, theirs, name, (), NOW_US)
+        with pytest.raises(NotFound):
+            hosts.remove(store, theirs, name)
+        assert hosts.primary(store, mine.id) is None, "nobody came this way yet"
+        store.hosts.seen(name, NOW_US)
+        store.hosts.seen(name, NOW_US + 1)
+        assert [(one.host, one.seen_us) for one in store.hosts.of(mine.id)] == [(name, NOW_US)]
+        assert hosts.primary(store, mine.id) == name
+        hosts.remove(store, mine, name)
+        assert store.hosts.found(name) is None
+
+    storage.write(change).result()
 
 
 @pytest.mark.parametrize(
