@@ -10,8 +10,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
@@ -64,7 +65,8 @@ class Postgresql:
         self._own = package.get_server(folder, cleanup_mode="delete")
         self._url = self._own.get_uri()
         quicker = () if self._durable else ("fsync = off", "full_page_writes = off")
-        for setting in (*quicker, "max_connections = 200"):
+        noted = ("shared_preload_libraries = 'pg_stat_statements'", "pg_stat_statements.max = 10000")
+        for setting in (*quicker, *noted, "max_connections = 200"):
             self.run(f"ALTER SYSTEM SET {setting}")
         self.restart("fast")
 
@@ -101,8 +103,33 @@ class Postgresql:
         """The URL of a database with nothing in it."""
         return self._create("")
 
+    @cached_property
+    def has_citus(self) -> bool:
+        return bool(self.run("SELECT 1 FROM pg_available_extensions WHERE name = 'citus'"))
+
+    def statements(self, url: str) -> Callable[[], list[str]]:
+        """From here on, what is asked of this database; called, it gives the statements. Skips where nobody writes them down."""
+        name = self._name(url)
+        try:
+            self.run("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            self.run("SELECT count(*) FROM pg_stat_statements")
+        except self._psycopg.Error as wrong:
+            pytest.skip(f"this server does not write statements down: {wrong}")
+        asked = (
+            "SELECT DISTINCT s.query FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid "
+            f"WHERE d.datname = '{name}'"
+        )
+        return lambda: [row[0] for row in self.run(asked)]
+
     def fresh(self) -> str:
-        """The URL of a database with today's tables, and nothing in them."""
+        """The URL of a database with today's tables, and nothing in them; spread, where the server can."""
+        if self.has_citus:  # a database that is spread is no template for others
+            url = self.empty()
+            opened: Any = open_storage(url)
+            migrate(opened)
+            opened.distribute()
+            opened.close()
+            return url
         if self._template is None:
             self._template = self.empty()
             opened = open_storage(self._template)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -39,20 +40,32 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def migrate(as_json: AsJson = False, data: Data = None, database: Database = None) -> None:
+def migrate(
+    as_json: AsJson = False,
+    distribute: Annotated[
+        bool, typer.Option("--distribute", help="Spread the tables over the nodes of a PostgreSQL that has Citus")
+    ] = False,
+    data: Data = None,
+    database: Database = None,
+) -> None:
     """Bring the database to this version's schema. Forward only; a database that is there already stays as it is."""
     settings = Settings.of(data, database)
     storage = open_storage(settings.database_url)
     try:
         before, after = bring_up_to_date(storage)
+        spread = storage.distribute() if distribute else []
     finally:
         storage.close()
     if as_json:
-        typer.echo(json.dumps({"before": before, "after": after}))
-    elif before == after:
-        typer.echo(f"The schema is at {after} already.")
-    else:
-        typer.echo(f"The schema went from {before or 'nothing'} to {after}.")
+        typer.echo(json.dumps({"before": before, "after": after, **({"distributed": spread} if distribute else {})}))
+        return
+    typer.echo(
+        f"The schema is at {after} already."
+        if before == after
+        else f"The schema went from {before or 'nothing'} to {after}."
+    )
+    if distribute:
+        typer.echo(f"Spread over the nodes: {', '.join(spread) or 'all of it was already'}.")
 
 
 def rebuild(as_json: AsJson = False, data: Data = None, database: Database = None) -> None:

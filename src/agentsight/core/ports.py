@@ -577,6 +577,13 @@ class Storage(Protocol):
     def catch_up(self) -> None:
         """After rows were put in from elsewhere: what follows from them, such as the search index and the next ids."""
 
+    def distribute(self) -> list[str]:
+        """Spread the tables over several nodes, where the engine can; gives those that were not yet.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+
     def facts(self) -> Mapping[str, str]:
         """What engine this is, for `doctor` and /readyz."""
 

@@ -47,6 +47,7 @@ from agentsight.errors import AgentSightError, ConfigError, Invalid, ServerFaile
 
 from .bell import Bell
 from .sql import schema
+from .sql.distribution import distribute
 from .sql.remembered import Remembered
 from .sql.rows import Driver, Rows, fold
 from .sql.store import SqlStore
@@ -433,6 +434,15 @@ class PostgresqlStorage:
         with self.migrating() as connection:
             settle_sequences(connection)
             fold_messages(connection)
+
+    def distribute(self) -> list[str]:
+        """Spread the tables over the nodes of a server that has the Citus extension; gives those that were not yet.
+
+        Raises:
+            ConfigError: it does not have it.
+        """
+        with self.migrating() as connection:
+            return distribute(connection)
 
     # -- copies ------------------------------------------------------------------------------------------------------
     def before_migrating(self, to: str) -> None:

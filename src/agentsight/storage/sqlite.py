@@ -390,6 +390,10 @@ class SqliteStorage:
         with self._told("look"), self._readers.connect() as connection:
             yield connection
 
+    def distribute(self) -> list[str]:
+        """Raises ConfigError: a file lies in one place."""
+        raise ConfigError("only a PostgreSQL database on a server with the Citus extension can be distributed")
+
     # -- copies ------------------------------------------------------------------------------------------------------
     def before_migrating(self, to: str) -> None:
         """Keep a copy beside the database, if there is anything in it, and let go of the oldest copies.

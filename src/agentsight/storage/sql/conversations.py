@@ -147,7 +147,8 @@ class SqlConversations:
             .limit(limit)
             .offset(offset)
         )
-        asked = select(table).where(table.c.id.in_(ids.scalar_subquery())).order_by(*ordered)
+        own = (table.c.agent_id == agent_id, table.c.id.in_(ids.scalar_subquery()))
+        asked = select(table).where(*own).order_by(*ordered)
         return [to_conversation(row) for row in self._driver.execute(asked)]
 
     def chosen(self, scope: Scope, where: Filter, since_us: int, until_us: int) -> dict[int, list[int]]:
@@ -192,9 +193,8 @@ class SqlConversations:
         hits = dialect.conversations_saying(self._driver, scope.agent_ids, text, _FEW_MESSAGES)
         if hits is not None:
             return table.c.id.in_(hits)
-        return exists().where(
-            event.c.conversation == table.c.id, event.c.kind == "message", dialect.contains(event.c.content, text)
-        )
+        own = (event.c.conversation == table.c.id, event.c.agent_id == table.c.agent_id, event.c.kind == "message")
+        return exists().where(*own, dialect.contains(event.c.content, text))
 
     def is_facet(self, column: Any, value: str) -> ColumnElement[bool]:
         """As numbers see it: any case, and UNKNOWN for what nobody told."""
@@ -292,7 +292,7 @@ def _newer(place: tuple[int, int]) -> ColumnElement[bool]:
 
 def _given(sentiment: str | None, source: str | None) -> ColumnElement[bool]:
     """One and the same feedback row has this sentiment and this source."""
-    clause = feedback.c.conversation == table.c.id
+    clause = and_(feedback.c.conversation == table.c.id, feedback.c.agent_id == table.c.agent_id)
     if sentiment is not None:
         clause = and_(clause, feedback.c.sentiment == sentiment)
     if source is not None:
@@ -301,10 +301,10 @@ def _given(sentiment: str | None, source: str | None) -> ColumnElement[bool]:
 
 
 def _ran(name: str) -> ColumnElement[bool]:
-    own = event.c.conversation == table.c.id
+    own = and_(event.c.conversation == table.c.id, event.c.agent_id == table.c.agent_id)
     if name == "token_usage":  # what older clients call token usage is no action here, but still found by that name
         return exists().where(own, event.c.kind == "token_usage")
-    return exists().where(own, event.c.agent_id == table.c.agent_id, event.c.kind == "action", event.c.name == name)
+    return exists().where(own, event.c.kind == "action", event.c.name == name)
 
 
 def _search(store: SqlConversations, scope: Scope, text: str) -> ColumnElement[bool]:

@@ -46,10 +46,12 @@ def _spoken(where: Filter) -> ColumnElement[bool]:
     later = feedback.alias("later")
     latest = ~exists().where(
         later.c.conversation == feedback.c.conversation,
+        later.c.agent_id == feedback.c.agent_id,
         later.c.source == "customer",
         tuple_(later.c.created_us, later.c.id) > tuple_(feedback.c.created_us, feedback.c.id),
     )
-    own = [feedback.c.conversation == conversation.c.id, feedback.c.source == "customer"]
+    own = [feedback.c.conversation == conversation.c.id, feedback.c.agent_id == conversation.c.agent_id]
+    own.append(feedback.c.source == "customer")
     if where.counted_key is not None:
         own.append(feedback.c.sentiment == where.counted_key)
     return exists().where(*own, _between(feedback.c.created_us, where), latest)
@@ -62,6 +64,7 @@ def _answered(where: Filter) -> ColumnElement[bool]:
         select(earlier.c.sender)
         .where(
             earlier.c.conversation == reply.c.conversation,
+            earlier.c.agent_id == reply.c.agent_id,
             earlier.c.kind == "message",
             earlier.c.sender != "system",
             or_(
