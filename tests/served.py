@@ -64,9 +64,9 @@ class Postgresql:
         folder = tempfile.mkdtemp(prefix="agentsight-postgresql-")
         self._own = package.get_server(folder, cleanup_mode="delete")
         self._url = self._own.get_uri()
-        quicker = () if self._durable else ("fsync = off", "full_page_writes = off")
         noted = ("shared_preload_libraries = 'pg_stat_statements'", "pg_stat_statements.max = 10000")
-        for setting in (*quicker, *noted, "max_connections = 200"):
+        quicker = () if self._durable else ("fsync = off", "full_page_writes = off", *noted)
+        for setting in (*quicker, "max_connections = 200"):
             self.run(f"ALTER SYSTEM SET {setting}")
         self.restart("fast")
 
