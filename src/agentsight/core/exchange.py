@@ -14,7 +14,7 @@ from typing import Any, Literal
 import orjson
 
 from agentsight import wire
-from agentsight.errors import InvalidEvent
+from agentsight.errors import InvalidEvent, NotFound
 from agentsight.wire import Draft, instant
 
 from . import attachments, conversations, ingest
@@ -305,7 +305,10 @@ def write_line(transcript: Transcript, blobs: Blobs) -> bytes:
     head = transcript.conversation
     files: dict[int, list[dict[str, Any]]] = {}
     for file in transcript.attachments:
-        data = base64.b64encode(blobs.get(file.sha256)).decode()
+        try:
+            data = base64.b64encode(blobs.get(file.sha256)).decode()
+        except NotFound:  # what is gone keeps nobody from taking the rest along
+            continue
         files.setdefault(file.event, []).append({"filename": file.filename, "mime_type": file.mime_type, "data": data})
     by_row = {event.id: event.event_id for event in transcript.events}
     items = [item for event in transcript.events for item in _items(event, files.get(event.id, []), by_row)]

@@ -276,6 +276,7 @@ attachment = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
     Index("attachment_conversation", "conversation"),
+    Index("attachment_file", "sha256"),
 )
 
 feedback = Table(
