@@ -97,6 +97,24 @@ def test_a_lost_answer_makes_nothing_double(tmp_path: Path, agentsight: Any) -> 
     assert agentsight.repeats > 0 and len(agentsight.of(run)) == len(agentsight.events) == 4
 
 
+def test_what_a_process_does_not_know_to_have_arrived_the_next_one_tells_again(tmp_path: Path, agentsight: Any) -> None:
+    agentsight.lose_answers = 1_000
+    with tracked(tmp_path, agentsight) as backend:
+        run = backend.person().said("tool")["run_id"]
+        wait_until(lambda: agentsight.of(run))
+    agentsight.lose_answers = 0
+    stored = dict(agentsight.events)
+    with tracked(tmp_path, agentsight) as backend:
+        wait_until(lambda: backend.app.state.chat.store.untracked(1) == [])
+    assert agentsight.events == stored and list(agentsight.of(run)) == [
+        "conversation",
+        "user",
+        "tool:0",
+        "agent",
+        "usage",
+    ]
+
+
 def test_what_one_process_could_not_send_the_next_one_does(tmp_path: Path, agentsight: Any, url: str) -> None:
     with tracked(tmp_path, agentsight, url, tracking_endpoint="http://127.0.0.1:9") as backend:
         run = backend.person().said("hello")["run_id"]

@@ -235,7 +235,7 @@ async def get_votes(request: Request) -> Response:
     asked = {**http.multi(request), "has_feedback": ["true"]}
     if sentiment := told.get("sentiment"):
         asked["feedback_sentiment"] = [sentiment]
-    where = conversations.parse_filter(asked)
+    where = http.permitted(asking, conversations.parse_filter(asked))
     row = http.row_id(told["conversation"]) if "conversation" in told else None
     number, size = _page_number(request), _page_size(request)
 
@@ -253,7 +253,8 @@ async def get_votes(request: Request) -> Response:
             given = store.conversations.feedbacks(agent_id, [head.id for head in own])
             votes += [(one, head) for head in own for one in given.get(head.id, ())]
         votes = [vote for vote in votes if sentiment in (None, vote[0].sentiment)]
-        return [render.vote(*vote) for vote in sorted(votes, key=lambda vote: -vote[0].created_us)]
+        shown = [render.vote(*vote) for vote in sorted(votes, key=lambda vote: -vote[0].created_us)]
+        return shown if asking.sight.metadata else [{**vote, "metadata": {}} for vote in shown]
 
     votes = await http.read(request, ask)
     if number > 1 and (number - 1) * size >= len(votes):
