@@ -10,7 +10,10 @@ from agentsight.chat.responder import Event, Text, ToolCall, ToolResult, Turn, U
 
 
 class Scripted:
-    """`slow N`: N words, 20 ms each. `say TEXT`. `tool`, `hang`, `hang in tool`. `fail`. `history`. Else: an echo."""
+    """`slow N`: N words, 20 ms each. `say TEXT`, `blurt TEXT` in one piece. `tool`, `hang`, `hang in tool`. `fail`.
+
+    `history`: what was said before. Anything else: an echo.
+    """
 
     provider, model = "scripted", "script-1"
 
@@ -30,6 +33,8 @@ class Scripted:
             for number in range(int(prompt.split()[1])):
                 await asyncio.sleep(0.02)
                 yield Text(f"w{number} ")
+        elif prompt.startswith("blurt "):
+            yield Text(prompt[6:])
         elif prompt.startswith("say "):
             for start in range(4, len(prompt), 7):
                 yield Text(prompt[start : start + 7])

@@ -400,9 +400,9 @@ def test_hostile_output_never_runs(browser: Any, backend: Backend, corpus: list[
     conversation = int(page.url.rpartition("=")[2])
     # streamed live, as model output and as the user's own words at once
     texts = [one["text"] for one in corpus if one["text"].strip() and "\0" not in one["text"]]
-    for text in texts[::3]:
+    for number, text in enumerate(texts[::3]):
         shown = page.locator(".message").count()
-        say(page, f"say {text}")
+        say(page, f"{('say', 'blurt')[number % 2]} {text}")
         expect(page.locator(".message")).to_have_count(shown + 2)
         expect(page.locator("#send")).to_be_visible()
         expect(page.locator(".writing")).to_have_count(0)
