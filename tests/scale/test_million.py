@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agentsight.core import tenancy
+from agentsight.core import sessions, tenancy
 from agentsight.core.ports import Store
 from agentsight.storage import open_storage
 from served import Server
@@ -51,7 +51,7 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     def owner(store: Store) -> tuple[str, str]:
         organization, now_us = store.tenants.organizations()[0], time.time_ns() // 1000
         user = tenancy.add_user(store, organization, "owner@example.com", "owner", (), now_us)
-        return tenancy.start_session(store, user, now_us), organization.slug
+        return sessions.start(store, user, now_us), organization.slug
 
     session, slug = storage.write(owner).result()
     storage.close()

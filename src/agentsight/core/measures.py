@@ -119,6 +119,11 @@ def on_plane(plane: int, facet: Facet) -> Facet:
     return country, device, source, language
 
 
+def place_of(measure: int) -> tuple[int, int]:
+    """The family of a measure, and which of its sums it is."""
+    return _FAMILY[measure]
+
+
 def families(measures: Iterable[int]) -> list[int]:
     """The families of a tally that hold these measures."""
     return sorted({_FAMILY[measure][0] for measure in measures})

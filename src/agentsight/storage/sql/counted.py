@@ -7,15 +7,40 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true, tuple_
 
+from agentsight.core import measures as m
 from agentsight.core.measures import UNKNOWN
 from agentsight.core.model import Filter
 
-from .schema import conversation, event, feedback
+from .schema import conversation, event, feedback, tally
 
 
 def counted(where: Filter) -> ColumnElement[bool]:
-    """A conversation adds something to what `where.counted_by` names, inside its time, under its key."""
-    return _CLAUSES[where.counted_by or ""](where)
+    """A conversation adds something to what `where.counted_by` names, inside its time, under its key.
+
+    Its tally says so at once; its events where the time is no whole quarters of an hour, or it is deleted.
+    """
+    measure = _MEASURES.get(where.counted_by or "")
+    bounds = (where.counted_from or 0, where.counted_to or 0)
+    if measure is None or where.include_deleted or any(us % m.BUCKET_US for us in bounds):
+        return _CLAUSES[where.counted_by or ""](where)
+    added = _added(measure, where)
+    return and_(_named(), added) if where.counted_by == "users" else added
+
+
+def _added(measure: int, where: Filter) -> ColumnElement[bool]:
+    family, place = m.place_of(measure)
+    own = [tally.c.agent_id == conversation.c.agent_id, tally.c.conversation == conversation.c.id]
+    if where.counted_from is not None:
+        own.append(tally.c.bucket >= where.counted_from // m.BUCKET_US)
+    if where.counted_to is not None:
+        own.append(tally.c.bucket < where.counted_to // m.BUCKET_US)
+    if where.counted_key is not None and family in _KEYED:
+        own.append(tally.c.key == where.counted_key)
+    return exists().where(*own, tally.c.family == family, tally.c[f"sum{place + 1}"] > 0)
+
+
+def _named() -> ColumnElement[bool]:
+    return func.coalesce(conversation.c.customer_id, "") != ""
 
 
 def _between(column: Any, where: Filter) -> ColumnElement[bool]:
@@ -98,7 +123,7 @@ _CLAUSES: dict[str, Callable[[Filter], ColumnElement[bool]]] = {
     "escalated": _started(conversation.c.is_used.is_(True), conversation.c.is_escalated.is_(True)),
     "timed": _started(conversation.c.ended_us.is_not(None)),
     "messages": _MESSAGE,
-    "users": lambda where: and_(func.coalesce(conversation.c.customer_id, "") != "", _MESSAGE(where)),
+    "users": lambda where: and_(_named(), _MESSAGE(where)),
     "answered": _answered,
     "feedback": _spoken,
     "tool_runs": _event("action", _TOOL, keyed=True),
@@ -108,3 +133,15 @@ _CLAUSES: dict[str, Callable[[Filter], ColumnElement[bool]]] = {
     "clicks": _event("button", keyed=True),
     "files": _event("attachment"),
 }
+
+_MEASURES: dict[str, int] = {
+    "messages": m.MESSAGES,
+    "users": m.MESSAGES,
+    "answered": m.WAITS,
+    "tool_runs": m.TOOL_RUNS,
+    "tool_errors": m.TOOL_ERRORS,
+    "tool_timed": m.TOOL_TIMED,
+    "clicks": m.CLICKS,
+    "files": m.FILES,
+}
+_KEYED = frozenset(m.families([m.TOOL_RUNS, m.CLICKS]))

@@ -85,7 +85,8 @@ class SqlRollups:
             self._write(agent_id, deltas)
 
     def _write(self, agent_id: int, deltas: Deltas) -> None:
-        if any(bucket < settled() for _, bucket, *_ in (*deltas.sums, *deltas.users)):
+        past = settled()
+        if any(bucket < past for _, bucket, *_ in (*deltas.sums, *deltas.users)):
             self.past_changed(agent_id)
         if deltas.facets:
             self._add_facets(agent_id, deltas.facets)
