@@ -202,6 +202,10 @@ class Server:
         if self._own:
             self._own.cleanup()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def cpu_s(self) -> float:
         return sum(map(_cpu_s, self._family()))
 
