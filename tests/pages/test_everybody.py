@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import PAGES, Looking
+from agentsight.core import people, sessions, tenancy
+from agentsight.core.ports import Store
+
+from .conftest import PAGES, Looking, now_us
 
 MAIN = ("analytics", "analytics/countries", "conversations", "conversations/5", "reports", "settings/keys", "/login")
-OTHERS = (*(path for path in PAGES if path not in MAIN), "conversations/999999")
+OTHERS = (
+    *(path for path in PAGES if path not in MAIN),
+    *("conversations/999999", "settings/audit", "settings/retention", "/profile", "/forgot"),
+)
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -30,6 +36,33 @@ def test_axe_finds_nothing_on_any_page(look: Looking, theme: str, paths: tuple[s
             found[path] = [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in result.response["violations"]]
     look.said.clear()  # the missing page's own 404
     assert not found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_where_somebody_comes_in_by_a_link(look: Looking, theme: str):
+    from axe_playwright_python.sync_playwright import Axe
+
+    def make(store: Store) -> tuple[str, str]:
+        owner = store.tenants.user_by_email("owner@example.com")
+        assert owner
+        organization = store.tenants.organization(owner.organization_id)
+        assert organization
+        who, email = sessions.principal(store, owner), f"guest-{theme}@example.com"
+        token, _ = people.invite(store, who, organization, email, "client", (), 7, now_us())
+        return token, tenancy.issue_link(store, owner, now_us())
+
+    invited, link = look.site.storage.write(make).result()
+    page = look.page(session=None, theme=theme, bypass_csp=True)
+    for path in (f"/invite/{invited}", f"/reset/{link}"):
+        page.goto(look.address(path))
+        result = Axe().run(page, options={"runOnly": LEVELS})
+        assert result.violations_count == 0, result.generate_report()
+    page.goto(look.address(f"/invite/{invited}"))
+    page.get_by_label("Your name").fill("Gustav")
+    page.get_by_label("New password").fill("eleven slow tortoises")
+    page.get_by_role("button", name="Accept and sign in").click()
+    page.wait_for_url("**/analytics")
 
 
 def test_axe_finds_nothing_on_a_phone(look: Looking):

@@ -45,7 +45,9 @@ def make(visit: Visit, form: FormData) -> Response:
         expires_us = now_us() + _days(days) * 24 * _HOUR_US if days else None
         by = visit.user.email
         key, row = tenancy.issue_key(store, agent, role, now_us(), expires_us=expires_us, name=name, author=by)
-        visit.note(store, "key.created", row.prefix, {"agent": agent.name, "role": row.role, "days": days or None})
+        visit.note(
+            store, "key.created", row.prefix, {"agent": agent.name, "role": row.role} | ({"days": days} if days else {})
+        )
         return key
 
     return _fresh(visit, change)
