@@ -168,6 +168,16 @@ def test_what_comes_late_is_accepted_and_discarded(erased):
     assert holds(server.data, SECRETS[3], "new-thread") == []
 
 
+def test_words_that_come_before_their_conversation_says_whose_they_are_go_when_it_does(erased):
+    _, api, before, _ = erased
+    api.batch(message("split-thread", "words of nobody yet"))
+    assert api.ids(search="nobody yet") == ["split-thread"]
+    late = api.batch(event("conversation", "split-thread", customer_id=WHO, environment="production"))
+    assert late["results"][0]["discarded"] is True
+    assert api.ids(search="nobody yet") == []
+    assert numbers(api) == before[()]
+
+
 def test_erasing_again_finds_nothing_and_changes_nothing(erased):
     server, api, before, _ = erased
     again = told("erase", "--customer", WHO, "--agent", "Support", "--organization", "acme", data=server.data)

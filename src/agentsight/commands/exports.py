@@ -61,6 +61,7 @@ def export(
     where = _where(after, before)
     write = {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}[format.value]()
     with opened(data, database) as (settings, storage):
+        storage.frugal()
         _, found = storage.read(lambda store: find_agent(store, organization, agent))
         blobs = open_blobs(settings.files)
         if output is None:

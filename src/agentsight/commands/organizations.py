@@ -33,6 +33,7 @@ def export(
     what is secret of keys and links stay behind.
     """
     with opened(data, database) as (settings, storage):
+        storage.frugal()
         owner = storage.read(lambda store: store.tenants.organization_named(name))
         if owner is None:
             raise NotFound(f"no organization {name!r}")

@@ -46,6 +46,7 @@ def accept(
             fresh.append((index, draft))
     gone = tombstones.erased(store, agent, [draft for _, draft in fresh], now_us) if fresh else frozenset()
     if gone:
+        _forget(store, agent, [head for key, head in heads.items() if key in gone and head.customer_id is None])
         for index, draft in fresh:
             if draft.conversation_id in gone:
                 verdicts[index] = Verdict(index, draft.event_id, "accepted", discarded=True)
@@ -54,6 +55,16 @@ def accept(
         for index, draft, row, conversation in _store(store, agent, fresh, heads, now_us, source):
             verdicts[index] = Verdict(index, draft.event_id, "accepted", row, conversation)
     return [verdicts[index] for index in range(len(drafts))]
+
+
+def _forget(store: Store, agent: Agent, unnamed: Sequence[Conversation]) -> None:
+    """Take out what came of conversations before their own events said whose they are: somebody's who was erased."""
+    if unnamed:
+        deltas = Deltas()
+        for head in unnamed:
+            metrics.restate(store, head, None, deltas=deltas)
+        store.rollups.apply(agent.id, deltas)
+        store.keeping.remove(agent.id, [head.id for head in unnamed], traceless=True)
 
 
 def prepare(agent: Agent, drafts: Sequence[Draft | InvalidEvent]) -> None:

@@ -590,6 +590,9 @@ class Storage(Protocol):
     def check(self) -> list[str]:
         """What is wrong with the stored data; empty: it is sound."""
 
+    def frugal(self) -> None:
+        """From here on take little memory: for who reads everything once."""
+
     def scrub(self) -> Mapping[str, Any]:
         """Let nothing of what was deleted remain in the database's files; says what was done. Writers wait meanwhile."""
 

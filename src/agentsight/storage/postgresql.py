@@ -326,6 +326,9 @@ class PostgresqlStorage:
         with self._connected(engine) as connection:
             return ask(SqlStore(Driver(connection, self._dialect, self._compiled, self._remembered)))
 
+    def frugal(self) -> None:
+        """What is remembered is remembered by the server."""
+
     # -- writing -----------------------------------------------------------------------------------------------------
     def write(self, change: Callable[[Store], T], *, alongside: bool = False) -> Future[T]:
         return (self._takers if alongside else self._alone).put(change)

@@ -211,6 +211,7 @@ class SqliteStorage:
         self._path = None if path == ":memory:" else Path(path)
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._frugal = False
         self._file: tuple[int, int] | None = None  # device and inode of what was opened first
         self._dialect = SqliteDialect()
         self._compiled: dict[tuple[str, str, int], str] = {}
@@ -242,8 +243,8 @@ class SqliteStorage:
             "foreign_keys = ON",
             "temp_store = MEMORY",
             "secure_delete = FAST",
-            "cache_size = -65536",
-            "mmap_size = 268435456",
+            f"cache_size = {-8_192 if self._frugal else -65_536}",
+            f"mmap_size = {0 if self._frugal else 268_435_456}",
             "wal_autocheckpoint = 8000",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -283,6 +284,11 @@ class SqliteStorage:
     def read(self, ask: Callable[[Store], T], *, may_lag: bool = False) -> T:
         with self._told("read"), self._readers.connect() as connection, connection.begin():
             return ask(SqlStore(Driver(connection, self._dialect, self._compiled, self._remembered)))
+
+    def frugal(self) -> None:
+        """What is read once need not be remembered."""
+        self._frugal = True
+        self._readers.dispose()
 
     # -- writing -----------------------------------------------------------------------------------------------------
     def write(self, change: Callable[[Store], T], *, alongside: bool = False) -> Future[T]:
