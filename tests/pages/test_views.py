@@ -87,3 +87,9 @@ def test_the_palette_goes_anywhere_by_typing(look: Looking):
 def test_no_chat_beside_the_server_is_no_entry_and_no_page(site: Site, web: httpx.Client):
     assert "Test chat" not in web.get(f"{site.base}/analytics").text
     assert web.get(f"{site.base}/chat").status_code == 404
+
+
+def test_a_hostile_name_stays_text(site: Site, web: httpx.Client):
+    keep(web, site, "source=web", name='"><img src=x onerror=alert(1)>')
+    page = web.get(f"{site.base}/conversations").text
+    assert "<img src=x" not in page and "&lt;img src=x" in page
