@@ -56,13 +56,13 @@ from .sql.writer import Change, Writer, refuse, run
 T = TypeVar("T")
 
 READERS = 8
-TAKERS = 2  # threads that take events in: while one waits for the database, the other computes
+TAKERS = 1  # threads that take events in; a second one brought nothing, for both meet at the sums (decisions/0004)
 CONNECT_S = 3
 WAIT_MS = 5_000  # how long a lock of somebody else is waited for
 REPLICA_REST_S = 5.0  # after it did not answer
 PATIENCE_S = 4.0  # how long a change is tried again while the database restarts or fails over
-MEETINGS = 3  # how often two who store the same at the same moment begin again
-WRITING, MIGRATING, JOB = 4_740_311, 4_740_312, 4_740_313  # advisory locks: everything written, the schema, jobs
+MEETINGS = 20  # how often a change begins again because somebody stored the same at the same moment
+WRITING, MIGRATING, JOB, MAKING = range(4_740_311, 4_740_315)  # advisory locks: all writing, the schema, jobs, claims
 COMMON = 20  # so many of the newest PROBED messages say it: no word for the index
 PROBED = 4_000
 _PASSING = ("08", "40001", "40P01", "57P0", "25006", "53300", "0A000")  # states, or how they begin, that pass
@@ -85,9 +85,19 @@ class PostgresqlDialect:
         self._grams: str | None = None  # letters the trigram index knows: "any", "ascii"; "none": there is no index
 
     def lock(self, driver: Driver) -> str:
-        """The first change of a transaction waits for others; later ones do not, for they could wait for one another."""
-        patience, driver.holds_locks = " NOWAIT" if driver.holds_locks else "", True
-        return f" ORDER BY conversation_id FOR NO KEY UPDATE{patience}"
+        return f" ORDER BY conversation_id FOR NO KEY UPDATE{'' if driver.may_wait else ' NOWAIT'}"
+
+    def claim(self, driver: Driver, agent_id: int) -> bool:
+        """Two who made conversations at the same moment would wait for one another at the unique index."""
+        if agent_id in driver.claimed:
+            return False
+        place = f"({MAKING}, {agent_id % 2**31})"
+        if driver.may_wait:
+            driver.run(f"SELECT pg_advisory_xact_lock{place}")
+        elif not driver.rows(f"SELECT pg_try_advisory_xact_lock{place}", ())[0][0]:
+            raise psycopg.errors.LockNotAvailable("somebody else makes conversations of this agent")
+        driver.claimed |= {agent_id}
+        return True
 
     def in_list(self, column: str, count: int) -> str:
         return f"{column} IN ({', '.join(['%s'] * count)})"
@@ -340,14 +350,13 @@ class PostgresqlStorage:
             try:
                 while changes:  # those that met somebody at a conversation come after the rest
                     with self._connected(self._writers) as connection:
-                        late = self._commit_together(connection, changes, alongside, may_meet=attempt < MEETINGS)
+                        late = self._commit_together(connection, changes, alongside)
                     for change in changes:
                         if change not in late:
                             change.tell()
                     changes = late
             except Exception as failure:
-                met = alongside and attempt < MEETINGS and _state(failure) == _TWICE
-                if not (met or _passes(failure)) or time.monotonic() > until:
+                if not _passes(failure) or time.monotonic() > until:
                     refuse(changes, _explained(failure))
                     return
                 if _is_lost(failure):
@@ -358,19 +367,20 @@ class PostgresqlStorage:
                 self._bell.ring()
                 return
 
-    def _commit_together(
-        self, connection: Connection, changes: list[Change], alongside: bool, may_meet: bool
-    ) -> list[Change]:
-        """`may_meet`: that somebody stored the same row at the same moment is a reason to begin again, and then to see it.
-        Gives the changes that have to come again because somebody else holds their conversation."""
+    def _commit_together(self, connection: Connection, changes: list[Change], alongside: bool) -> list[Change]:
+        """Gives the changes that met somebody and have to come again: at a conversation that is held, which the first of
+        them waits for; or at a row stored at the same moment, which is there to be seen now."""
 
-        def ends_all(failure: BaseException) -> bool:
-            return _is_trouble(failure) or (alongside and may_meet and _state(failure) == _TWICE)
+        def comes_again(failure: BaseException, change: Change) -> bool:
+            state = _state(failure)
+            return (state == _HELD and change is not changes[0]) or (
+                alongside and state == _TWICE and change.tries < MEETINGS
+            )
 
         driver = Driver(connection, self._dialect, self._compiled)
         driver.run(f"BEGIN; SELECT pg_advisory_xact_lock{'_shared' if alongside else ''}({WRITING})")
         try:
-            late = run(driver, changes, ends_all, lambda failure: _state(failure) == _HELD)
+            late = run(driver, changes, _is_trouble, comes_again)
         except BaseException:
             if not connection.invalidated and not connection.connection.driver_connection.closed:  # type: ignore[union-attr]
                 driver.run("ROLLBACK")

@@ -72,6 +72,9 @@ class SqliteDialect:
     def lock(self, driver: Driver) -> str:
         return ""  # there is one writer
 
+    def claim(self, driver: Driver, agent_id: int) -> bool:
+        return False
+
     def in_list(self, column: str, count: int) -> str:
         return f"{column} IN ({', '.join('?' * count)})"
 

@@ -82,6 +82,9 @@ class SqlConversations:
             )
             for row in self._driver.rows(sql, (agent_id, *parameters)):
                 found[row[2]] = to_conversation(row)
+        missing = [key for key in wanted if key not in found] if to_change else []
+        if missing and dialect.claim(self._driver, agent_id):
+            found |= self.live(agent_id, missing, to_change=True)
         return found
 
     def get(self, scope: Scope, id: int, *, deleted: bool = False) -> Conversation | None:

@@ -21,6 +21,9 @@ class Dialect(Protocol):
     def lock(self, driver: Driver) -> str:
         """What ends a SELECT of conversations whose rows nobody else may change before the transaction ends."""
 
+    def claim(self, driver: Driver, agent_id: int) -> bool:
+        """Nobody else makes conversations of this agent before the transaction ends; True: somebody may just have."""
+
     def in_list(self, column: str, count: int) -> str:
         """`column IN (...)` for `count` parameters of the driver."""
 
@@ -112,7 +115,8 @@ class Driver:
     ):
         self.connection, self.dialect, self._compiled, self.remembered = connection, dialect, compiled, remembered
         self._raw: Any = connection.connection.driver_connection
-        self.holds_locks = False  # of rows, in this transaction
+        self.may_wait = True  # for others; only the first change of a transaction may, or they could wait in a circle
+        self.claimed: frozenset[int] = frozenset()  # agents whose conversations are made here alone
 
     def execute(self, statement: Executable, parameters: Any = None) -> Any:
         return self.connection.execute(statement, parameters)

@@ -29,6 +29,7 @@ class Change:
     done: Future[Any]
     result: Any = None
     refusal: BaseException | None = None
+    tries: int = 0
 
     def tell(self) -> None:
         """To whoever waits: it is committed, or it was refused."""
@@ -139,27 +140,29 @@ def run(
     driver: Driver,
     changes: Iterable[Change],
     ends_all: Callable[[BaseException], bool],
-    comes_again: Callable[[BaseException], bool] = lambda failure: False,
+    comes_again: Callable[[BaseException, Change], bool] = lambda failure, change: False,
 ) -> list[Change]:
     """Run all changes in the open transaction, each in a savepoint, so that one that fails costs only itself.
 
-    Nobody is told before the commit. What ends all is raised; gives those that have to come again, the first never among
-    them.
+    Nobody is told before the commit. What ends all is raised; gives those that have to come again.
     """
     together = SqlStore(driver)
     late: list[Change] = []
     for place, change in enumerate(changes):
+        change.tries += 1
+        driver.may_wait, claimed = place == 0, driver.claimed
         driver.run("SAVEPOINT change")
         store = SqlStore(driver)
         try:
             change.result, change.refusal = change.work(store), None
             store.hand_over(together)
         except Exception as failure:
-            if place and comes_again(failure):
+            if comes_again(failure, change):
                 late.append(change)
             elif ends_all(failure):
                 raise
             driver.run("ROLLBACK TO change")
+            driver.claimed = claimed
             change.refusal = failure
         driver.run("RELEASE change")
     together.settle()
