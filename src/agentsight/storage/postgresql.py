@@ -290,7 +290,7 @@ class PostgresqlStorage:
         self._dialect = PostgresqlDialect()
         self._remembered = Remembered()
         self._compiled: dict[tuple[str, str, int], str] = {}
-        self.engine = _engine(self._url, pool_size=TAKERS + 1, max_overflow=2, pool_timeout=WAIT_MS / 1000)
+        self.engine = _engine(self._url, pool_size=TAKERS + 1, max_overflow=4, pool_timeout=WAIT_MS / 1000)
         self._writers = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # we say BEGIN and COMMIT
         self._readers = _reading(self._url)
         self._replica = _reading(make_url(read_url).set(drivername="postgresql+psycopg")) if read_url else None
