@@ -236,6 +236,23 @@ def test_what_is_open_to_anybody_is_open_on_purpose(town: Town):
     assert {f"{method} {path}" for method, path, needed in town.table if needed == "anybody"} == OPEN
 
 
+def test_what_a_client_may_send_is_about_themselves_alone(town: Town):
+    """A permission named wrongly on a route shows here: whoever only looks changes nothing, and opens no settings."""
+    sent = {
+        path for method, path, needed in town.table if method != "GET" and needed != "anybody" and may("client", needed)
+    }
+    own = {path for path in sent if path.startswith("/profile/") or "/views/" in path}
+    assert sent == own
+    opened = {path for _, path, needed in town.table if "/settings/" in path and may("client", needed)}
+    assert opened == set()
+    kept = {
+        path
+        for _, path, needed in town.table
+        if re.search(r"/(keys|team|audit|invitations|erase)", path) and may("member", needed)
+    }
+    assert kept == set()
+
+
 @pytest.mark.parametrize("caller", CALLERS)
 def test_every_route_lets_through_whom_the_permission_table_says(town: Town, caller: str):
     """Ids nobody has: so whoever may is let through to hear that there is no such thing, and nothing is changed."""
