@@ -10,18 +10,32 @@ import oracle
 from agentsight import wire
 from agentsight.core import analytics, conversations, ingest, metrics
 from agentsight.core.model import Scope
+from agentsight.storage import open_storage
 from agentsight.storage.migrate import migrate
-from agentsight.storage.sqlite import open as open_sqlite
 
 NOW_US = oracle.us("2026-11-21T08:00:00+00:00")
 _FILE = {"filename": "a.txt", "mime_type": "text/plain", "size_bytes": 1, "sha256": "0" * 64}
 _numbers = itertools.count()
 
 
-@lru_cache(maxsize=1)
+urls = {"sqlite": "sqlite://"}
+_engine = "sqlite"
+
+
+def use(engine):
+    """Keep what follows in a database of this engine."""
+    global _engine
+    _engine = engine
+
+
 def storage():
-    """One database in memory for all tests; every test has an agent of its own."""
-    opened = open_sqlite("sqlite://")
+    """One database an engine for all tests; every test has an agent of its own."""
+    return _opened(urls[_engine])
+
+
+@lru_cache(maxsize=2)
+def _opened(url):
+    opened = open_storage(url)
     migrate(opened)
     return opened
 
@@ -116,14 +130,15 @@ class Both:
 
         def rows(store):
             driver = store.rollups._driver
+            mark = driver.dialect.mark()
             sums = driver.rows(
                 "SELECT production, plane, measure, bucket, facet, key, value FROM rollup "
-                "WHERE agent_id = ? AND value <> 0 ORDER BY 1, 2, 3, 4, 5, 6",
+                f"WHERE agent_id = {mark} AND value <> 0 ORDER BY 1, 2, 3, 4, 5, 6",
                 (self.agent.id,),
             )
             users = driver.rows(
                 "SELECT production, slice, bucket, customer, facet, messages FROM presence "
-                "WHERE agent_id = ? AND messages <> 0 ORDER BY 1, 2, 3, 4, 5",
+                f"WHERE agent_id = {mark} AND messages <> 0 ORDER BY 1, 2, 3, 4, 5",
                 (self.agent.id,),
             )
             return sums, users

@@ -19,6 +19,8 @@ from agentsight.errors import Invalid
 
 from .both import NOW_US, Both, at
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 
 
@@ -242,7 +244,7 @@ def test_a_stranger_sees_nothing_of_it():
 
 # -- customers over long ranges --------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def crowd():
+def crowd(engine):
     """Two hundred thousand customers over sixty days, most of them twice."""
     both, many = Both(), measures.Deltas()
     facet = ("HR", "mobile", "web", "hr")

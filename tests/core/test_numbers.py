@@ -16,6 +16,8 @@ from agentsight.core import analytics, metrics
 from . import histories
 from .both import NOW_US, Both
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 ZONES = ["Europe/Zagreb", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
 RANGE = ("2026-10-22", "2026-11-03")  # both clock changes are inside
 FILTERS = {
@@ -63,7 +65,7 @@ def low(told, field):
 
 
 @pytest.fixture(scope="module")
-def busy():
+def busy(engine):
     """Ninety conversations, delivered late, twice and out of order, some deleted, some of those brought back."""
     both = Both()
     events = histories.seeded(90)
@@ -170,9 +172,9 @@ def test_a_rebuild_mends_what_was_spoiled_and_says_what(busy):
 
     def spoil(store):
         store.rollups._driver.run(
-            "UPDATE rollup SET value = value + 1 WHERE agent_id = ? AND measure = 8", (busy.agent.id,)
+            f"UPDATE rollup SET value = value + 1 WHERE agent_id = {busy.agent.id} AND measure = 8"
         )
-        store.rollups._driver.run("DELETE FROM presence WHERE agent_id = ? AND slice = 3", (busy.agent.id,))
+        store.rollups._driver.run(f"DELETE FROM presence WHERE agent_id = {busy.agent.id} AND slice = 3")
 
     busy.storage.write(spoil).result()
     told = busy.rebuilt()
@@ -185,10 +187,11 @@ def test_a_sample_of_days_finds_what_is_wrong_and_nothing_else(busy):
         return busy.storage.read(lambda store: analytics.sample(store, busy.scope, NOW_US, days=89))
 
     assert sampled() == []
-    spoil = "UPDATE rollup SET value = value + {} WHERE agent_id = ? AND plane IN (0, 16) AND measure = 8 AND value > 0"
-    busy.storage.write(lambda store: store.rollups._driver.run(spoil.format(1), (busy.agent.id,))).result()
+    own = f"agent_id = {busy.agent.id}"
+    spoil = f"UPDATE rollup SET value = value + {{}} WHERE {own} AND plane IN (0, 16) AND measure = 8 AND value > 0"
+    busy.storage.write(lambda store: store.rollups._driver.run(spoil.format(1))).result()
     assert any(line.startswith("total_messages on 2026-10-") for line in sampled())
-    busy.storage.write(lambda store: store.rollups._driver.run(spoil.format(-1), (busy.agent.id,))).result()
+    busy.storage.write(lambda store: store.rollups._driver.run(spoil.format(-1))).result()
     assert sampled() == []
 
 
