@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from agentsight.storage import open_storage
 from served import Server, environment
@@ -25,6 +26,7 @@ def asked(server: Server, key: str) -> int:
     return httpx.get(f"{server.url}/api/me/", headers={"Authorization": f"Api-Key {key}"}).status_code
 
 
+@pytest.mark.slow
 def test_keys_end_and_change_over_beside_a_running_server(tmp_path: Path):
     server = Server(tmp_path)
     try:
@@ -42,6 +44,7 @@ def test_keys_end_and_change_over_beside_a_running_server(tmp_path: Path):
         server.stop()
 
 
+@pytest.mark.slow
 def test_people_are_made_with_a_password_changed_and_let_go(tmp_path: Path):
     made = ("users", "create", "mia@example.com", "--organization", "Acme", "--password-stdin")
     assert run(tmp_path, *made, stdin="a quiet little word\n") == ""

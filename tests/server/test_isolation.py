@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import APIRouter
 
+from agentsight.core import sessions, tenancy
+from agentsight.core.ports import Store
 from agentsight.server.app import open_app
+from agentsight.server.http import SESSION_COOKIE
 from agentsight.server.settings import Settings
+from agentsight.storage import open_storage
 from served import Api, Server, event, message
 
 NOBODY = 888_888_888
@@ -172,3 +178,19 @@ def test_the_secret_of_one_installation_opens_nothing_in_another(start: Any, tmp
         path = row["attachments"][0]["file_url"].removeprefix(first.url)
         assert (api.get(path).status_code, other.get(path).status_code) == (200, 404)
         assert other.get("/api/conversations/", headers={"Authorization": f"Api-Key {api.key}"}).status_code == 401
+
+
+def test_an_organization_without_agents_opens_and_finds_nothing(server: Server):
+    def make(store: Store) -> str:
+        now_us = time.time_ns() // 1000
+        owner = tenancy.ensure_organization(store, "nothing yet", now_us)
+        return sessions.start(store, tenancy.add_user(store, owner, "new@example.com", "owner", (), now_us), now_us)
+
+    storage = open_storage(server.database)
+    cookies = {SESSION_COOKIE: storage.write(make).result()}
+    storage.close()
+    with httpx.Client(base_url=server.url, cookies=cookies, timeout=30) as web:
+        for page in ("analytics", "conversations?search=hello", "usage", "reports", "history", "settings/retention"):
+            assert web.get(f"/o/nothing-yet/a/all/{page}").status_code == 200, page
+        assert web.get("/api/conversations/?search=hello").json()["count"] == 0
+        assert web.get("/api/analytics/?metric=total_messages").json()["metrics"][0]["total"] == 0

@@ -100,7 +100,7 @@ class PostgresqlDialect:
         return True
 
     def in_list(self, column: str, count: int) -> str:
-        return f"{column} IN ({', '.join(['%s'] * count)})"
+        return f"{column} IN ({', '.join(['%s'] * count) or 'NULL'})"  # who may see no agent finds nothing
 
     def within(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, tuple[Any, ...]]:
         """An array is one parameter: the same statement for every number of values, prepared once."""
