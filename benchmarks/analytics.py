@@ -30,6 +30,7 @@ from agentsight.core.measures import Deltas
 from agentsight.core.model import Agent, Conversation, Event, Feedback, Filter, Scope
 from agentsight.core.ports import Store
 from agentsight.storage.migrate import latest, migrate
+from agentsight.storage.sql.remembered import Remembered
 from agentsight.storage.sqlite import SqliteStorage
 from agentsight.storage.sqlite import open as open_sqlite
 
@@ -286,6 +287,7 @@ class Measured:
         self, *names: str, by: str | None = None, where: Filter | None = None, days: int = DAYS
     ) -> analytics.Answer:
         start = (LAST - timedelta(days=days - 1)).date().isoformat()
+        self.storage._remembered = Remembered()  # as if nobody had asked before
         asked = analytics.Question(names, start, LAST.date().isoformat(), ZONE, by, None, where or Filter())
         return self.storage.read(lambda store: analytics.answer(store, self.scope, asked))
 

@@ -144,9 +144,10 @@ class SqliteDialect:
                 f"AND {self.in_list('agent_id', len(agent_ids))} AND contains_folded(content, ?)"
             )
             found.update(row[0] for row in driver.rows(sql, (*some, *agent_ids, needle)))
+        # few rows are younger than the index: + keeps SQLite from going by agent, and no DISTINCT from going by conversation
         unindexed = (
-            f"SELECT DISTINCT conversation FROM event WHERE id > ? AND kind = 'message' "
-            f"AND {self.in_list('agent_id', len(agent_ids))} AND contains_folded(content, ?)"
+            f"SELECT conversation FROM event WHERE id > ? AND kind = 'message' "
+            f"AND {self.in_list('+agent_id', len(agent_ids))} AND contains_folded(content, ?)"
         )
         found.update(row[0] for row in driver.rows(unindexed, (indexed(driver), *agent_ids, needle)))
         return sorted(found)
