@@ -155,22 +155,21 @@ def _progress(total: int | None) -> Iterator[Callable[[], object]]:
 
 def _transcripts(storage: Storage, agent: Agent, where: Filter, tally: _Tally) -> Iterator[Transcript]:
     """All of them, some a read, so that nobody's transaction stays open."""
-    scope = Scope(agent.organization_id, (agent.id,))
-    before: tuple[int, int] | None = None
-    more = True
-    while more:
+    first_us, last_us = where.started_at_after or -(2**62), where.started_at_before or 2**62
+    before: int | None = None
+    while True:
 
-        def ask(store: Store, before: tuple[int, int] | None = before) -> tuple[list[Transcript], bool]:
-            heads, more = conversations.page(store, scope, where, limit=TOGETHER, before=before)
-            return conversations.transcripts(store, heads), more
+        def ask(store: Store, before: int | None = before) -> list[Transcript]:
+            return conversations.transcripts(store, store.keeping.every(agent.id, first_us, last_us, before, TOGETHER))
 
-        some, more = storage.read(ask)
+        some = storage.read(ask)
         for transcript in some:
             yield transcript
             tally.conversations += 1
             tally.advance()
-        if some:
-            before = some[-1].conversation.started_us, some[-1].conversation.id
+        if len(some) < TOGETHER:
+            return
+        before = some[-1].conversation.id
 
 
 # -- one function a format; each is asked for before anything is opened, and says then what it needs -----------------

@@ -110,6 +110,9 @@ class PostgresqlDialect:
     def mark(self) -> str:
         return "%s"
 
+    def beside(self, column: str) -> str:
+        return column
+
     def insert(self, table: Table) -> Any:
         return insert(table)
 

@@ -86,6 +86,10 @@ class SqliteDialect:
     def mark(self) -> str:
         return "?"
 
+    def beside(self, column: str) -> str:
+        """Without statistics SQLite takes an agent for something rare, as it does the first column of any unique index."""
+        return f"+{column}"
+
     def insert(self, table: Table) -> Any:
         return insert(table)
 

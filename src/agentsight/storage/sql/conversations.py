@@ -259,7 +259,9 @@ class SqlConversations:
         if not conversations:
             return []
         asked = (
-            select(of).where(of.c.agent_id == agent_id, of.c.conversation.in_(conversations)).order_by(*order, of.c.id)
+            select(of)
+            .where(self._driver.of_agent(of, agent_id), of.c.conversation.in_(conversations))
+            .order_by(*order, of.c.id)
         )
         return list(self._driver.execute(asked))
 

@@ -75,7 +75,7 @@ class SqlKeeping:
     def _remove(self, agent_id: int, ids: list[int], traceless: bool) -> Removed:
         removed = Removed()
         self._driver.dialect.unindex(self._driver, ids, traceless=traceless)
-        own = (event.c.agent_id == agent_id, event.c.conversation.in_(ids))
+        own = (self._driver.of_agent(event, agent_id), event.c.conversation.in_(ids))
         for kind, count in self._driver.execute(select(event.c.kind, func.count()).where(*own).group_by(event.c.kind)):
             if kind == "message":
                 removed.messages += count
@@ -85,7 +85,8 @@ class SqlKeeping:
             select(event.c.name, event.c.detail).where(*own, event.c.kind == "button")
         ):
             removed.buttons.add(_choice(name, detail))
-        files = select(attachment.c.sha256).where(attachment.c.agent_id == agent_id, attachment.c.conversation.in_(ids))
+        mine = self._driver.of_agent(attachment, agent_id)
+        files = select(attachment.c.sha256).where(mine, attachment.c.conversation.in_(ids))
         removed.files = {row[0] for row in self._driver.execute(files)}
         removed.attachments = self._delete(attachment, agent_id, attachment.c.conversation.in_(ids))
         removed.feedback = self._delete(feedback, agent_id, feedback.c.conversation.in_(ids))
@@ -95,7 +96,7 @@ class SqlKeeping:
         return removed
 
     def _delete(self, table: Table, agent_id: int, which: Any) -> int:
-        own = (table.c.agent_id == agent_id, which)
+        own = (self._driver.of_agent(table, agent_id), which)
         highest = self._driver.execute(select(func.max(table.c.id)).where(*own)).scalar()
         if highest is None:
             return 0
@@ -103,6 +104,15 @@ class SqlKeeping:
         return int(self._driver.execute(delete(table).where(*own)).rowcount)
 
     # -- what has had its time ---------------------------------------------------------------------------------------
+    def every(self, agent_id: int, first_us: int, last_us: int, before: int | None, limit: int) -> list[Conversation]:
+        """Along the primary key: the order by time has an index for live ones only."""
+        own = self._driver.of_agent(conversation, agent_id)
+        asked = select(conversation).where(own, conversation.c.started_us.between(first_us, last_us))
+        if before is not None:
+            asked = asked.where(conversation.c.id < before)
+        rows = self._driver.execute(asked.order_by(conversation.c.id.desc()).limit(limit))
+        return [to_conversation(row) for row in rows]
+
     def with_content(
         self, agent_id: int, until_us: int, after: tuple[int, int] | None, limit: int
     ) -> list[Conversation]:
@@ -129,7 +139,8 @@ class SqlKeeping:
     def strip_events(
         self, agent_id: int, conversation: int, from_us: int | None, until_us: int, limit: int
     ) -> tuple[Removed, int | None]:
-        own = [event.c.agent_id == agent_id, event.c.conversation == conversation, event.c.occurred_us < until_us]
+        mine = self._driver.of_agent(event, agent_id)
+        own = [mine, event.c.conversation == conversation, event.c.occurred_us < until_us]
         if from_us is not None:
             own.append(event.c.occurred_us >= from_us)
         columns = (event.c.id, event.c.kind, event.c.name, event.c.error, event.c.detail, event.c.occurred_us)
@@ -142,16 +153,17 @@ class SqlKeeping:
         removed.buttons = {_choice(row.name, row.detail) for row in rows if row.kind == "button"}
         for some in _parts([row.id for row in rows]):
             self._driver.dialect.unindex(self._driver, some, column="id")
-            gone = (attachment.c.agent_id == agent_id, attachment.c.event.in_(some))
+            which = and_(attachment.c.conversation == conversation, attachment.c.event.in_(some))
+            gone = (self._driver.of_agent(attachment, agent_id), which)
             removed.files |= {row[0] for row in self._driver.execute(select(attachment.c.sha256).where(*gone))}
-            removed.attachments += self._delete(attachment, agent_id, attachment.c.event.in_(some))
+            removed.attachments += self._delete(attachment, agent_id, which)
         mark = self._driver.dialect.mark()
         self._driver.many(
             f"UPDATE event SET content = NULL, metadata = NULL, error = {mark}, detail = {mark} "
             f"WHERE id = {mark} AND agent_id = {mark}",
             [(None if row.error is None else "", _skeleton(row.kind, row.detail), row.id, agent_id) for row in rows],
         )
-        said = (feedback.c.agent_id == agent_id, feedback.c.conversation == conversation)
+        said = (self._driver.of_agent(feedback, agent_id), feedback.c.conversation == conversation)
         self._driver.execute(
             update(feedback).where(*said, feedback.c.created_us < until_us).values(comment=None, metadata="{}")
         )

@@ -400,7 +400,7 @@ class SqlRollups:
             some = conversations[start : start + 500]
             sql = (
                 f"SELECT {_FACTS} FROM event WHERE {dialect.in_list('conversation', len(some))} "
-                f"AND agent_id = {dialect.mark()} ORDER BY conversation, occurred_us, seq, id"
+                f"AND {dialect.beside('agent_id')} = {dialect.mark()} ORDER BY conversation, occurred_us, seq, id"
             )
             for row in self._driver.rows(sql, (*some, agent_id)):
                 conversation, id, kind, at_us, seq, sender, name, duration_ms, error, detail = row

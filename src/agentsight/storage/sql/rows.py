@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
-from sqlalchemy import Connection, Executable, Table
+from sqlalchemy import ColumnElement, Connection, Executable, Table, literal_column
 
 from .remembered import Remembered
 
@@ -32,6 +32,9 @@ class Dialect(Protocol):
 
     def mark(self) -> str:
         """The driver's parameter mark."""
+
+    def beside(self, column: str) -> str:
+        """`column` in a condition that is no reason to read along its index: another one leads to fewer rows."""
 
     def insert(self, table: Table) -> Any:
         """The engine's INSERT, which knows ON CONFLICT."""
@@ -143,6 +146,11 @@ class Driver:
             cursor.executemany(sql, parameters)
         finally:
             cursor.close()
+
+    def of_agent(self, table: Table, agent_id: int) -> ColumnElement[bool]:
+        """The agent's own, where another condition leads to few rows."""
+        own: ColumnElement[bool] = literal_column(self.dialect.beside(f"{table.name}.agent_id")) == agent_id
+        return own
 
     def insert(
         self,

@@ -85,9 +85,10 @@ class SqlTimeline:
         timelines: dict[int, list[Event]] = defaultdict(list)
         if not conversations:
             return timelines
+        own = self._driver.of_agent(table, agent_id)
         asked = (
             select(table)
-            .where(table.c.agent_id == agent_id, table.c.conversation.in_(conversations))
+            .where(own, table.c.conversation.in_(conversations))
             .order_by(table.c.conversation, table.c.occurred_us, table.c.seq, table.c.id)
         )
         for row in self._driver.execute(asked):
