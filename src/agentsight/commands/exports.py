@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -18,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agentsight.core import conversations, exchange, flat, tenancy
-from agentsight.core.model import Agent, Filter, Scope, Transcript
+from agentsight.core.model import Agent, Conversation, Filter, Scope, Transcript
 from agentsight.core.ports import Blobs, Storage, Store
 from agentsight.errors import ConfigError, Invalid
 from agentsight.server.ui.tables import csv_lines
@@ -154,22 +157,47 @@ def _progress(total: int | None) -> Iterator[Callable[[], object]]:
 
 
 def _transcripts(storage: Storage, agent: Agent, where: Filter, tally: _Tally) -> Iterator[Transcript]:
-    """All of them, some a read, so that nobody's transaction stays open."""
-    first_us, last_us = where.started_at_after or -(2**62), where.started_at_before or 2**62
-    before: int | None = None
-    while True:
+    """All of them, newest first, some a read, so that nobody's transaction stays open.
 
-        def ask(store: Store, before: int | None = before) -> list[Transcript]:
-            return conversations.transcripts(store, store.keeping.every(agent.id, first_us, last_us, before, TOGETHER))
+    Live ones lie in order along an index; the deleted, which are few, are woven in.
+    """
+    scope, live = Scope(agent.organization_id, (agent.id,)), replace(where, include_deleted=False)
+    first_us, last_us = where.started_at_after, where.started_at_before
 
-        some = storage.read(ask)
-        for transcript in some:
+    def kept(store: Store, before: tuple[int, int] | None) -> tuple[list[Conversation], bool]:
+        return conversations.page(store, scope, live, limit=TOGETHER, before=before)
+
+    def gone(store: Store, before: tuple[int, int] | None) -> tuple[list[Conversation], bool]:
+        some = store.keeping.deleted_page(agent.id, before, 10 * TOGETHER)
+        return some, len(some) == 10 * TOGETHER
+
+    deleted = (
+        head
+        for head in _heads(storage, gone)
+        if (first_us is None or head.started_us >= first_us) and (last_us is None or head.started_us <= last_us)
+    )
+    every = heapq.merge(_heads(storage, kept), deleted, key=lambda head: (head.started_us, head.id), reverse=True)
+    while some := list(islice(every, TOGETHER)):
+        for transcript in storage.read(partial(conversations.transcripts, heads=some)):
             yield transcript
             tally.conversations += 1
             tally.advance()
-        if len(some) < TOGETHER:
-            return
-        before = some[-1].conversation.id
+
+
+def _heads(
+    storage: Storage, page: Callable[[Store, tuple[int, int] | None], tuple[list[Conversation], bool]]
+) -> Iterator[Conversation]:
+    before: tuple[int, int] | None = None
+    more = True
+    while more:
+
+        def ask(store: Store, before: tuple[int, int] | None = before) -> tuple[list[Conversation], bool]:
+            return page(store, before)
+
+        some, more = storage.read(ask)
+        yield from some
+        if some:
+            before = some[-1].started_us, some[-1].id
 
 
 # -- one function a format; each is asked for before anything is opened, and says then what it needs -----------------

@@ -420,8 +420,8 @@ class Keeping(Protocol):
     def remove(self, agent_id: int, conversations: Sequence[int], *, traceless: bool) -> Removed:
         """Take whole conversations out, with their entries in the search index; `traceless`: also from its pages."""
 
-    def every(self, agent_id: int, first_us: int, last_us: int, before: int | None, limit: int) -> list[Conversation]:
-        """Conversations started in that time, deleted ones too, by id downwards, below that one."""
+    def deleted_page(self, agent_id: int, before: tuple[int, int] | None, limit: int) -> list[Conversation]:
+        """Deleted conversations, newest first, below (started_us, id)."""
 
     def with_content(
         self, agent_id: int, until_us: int, after: tuple[int, int] | None, limit: int

@@ -104,14 +104,13 @@ class SqlKeeping:
         return int(self._driver.execute(delete(table).where(*own)).rowcount)
 
     # -- what has had its time ---------------------------------------------------------------------------------------
-    def every(self, agent_id: int, first_us: int, last_us: int, before: int | None, limit: int) -> list[Conversation]:
-        """Along the primary key: the order by time has an index for live ones only."""
-        own = self._driver.of_agent(conversation, agent_id)
-        asked = select(conversation).where(own, conversation.c.started_us.between(first_us, last_us))
+    def deleted_page(self, agent_id: int, before: tuple[int, int] | None, limit: int) -> list[Conversation]:
+        place = tuple_(conversation.c.started_us, conversation.c.id)
+        asked = select(conversation).where(conversation.c.agent_id == agent_id, conversation.c.deleted_us.is_not(None))
         if before is not None:
-            asked = asked.where(conversation.c.id < before)
-        rows = self._driver.execute(asked.order_by(conversation.c.id.desc()).limit(limit))
-        return [to_conversation(row) for row in rows]
+            asked = asked.where(place < before)
+        ordered = asked.order_by(conversation.c.started_us.desc(), conversation.c.id.desc()).limit(limit)
+        return [to_conversation(row) for row in self._driver.execute(ordered)]
 
     def with_content(
         self, agent_id: int, until_us: int, after: tuple[int, int] | None, limit: int
