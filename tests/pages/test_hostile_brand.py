@@ -50,14 +50,14 @@ def names(corpus: list[str]) -> list[str]:
 def branded(site: Site) -> Iterator[Any]:
     """Gives the organization a name; afterwards it has its own again."""
 
-    def named(name: str) -> None:
+    def named(name: str, powered: str = "1") -> None:
         def change(store: Any) -> None:
-            brands.save(store, store.tenants.organizations()[0], {**PLAIN, "name": name, "powered": "1"})
+            brands.save(store, store.tenants.organizations()[0], {**PLAIN, "name": name, "powered": powered})
 
         site.storage.write(change).result()
 
     yield named
-    named(PLAIN["name"])
+    named(PLAIN["name"], "")
 
 
 def shared(site: Site, name: str, **told: Any) -> str:
