@@ -28,7 +28,9 @@ class SqlMoving:
         keys = list(whole.primary_key.columns)
         places = [self.columns(table).index(key.name) for key in keys]
         for owner in owners:
-            asked = select(whole).where(whole.c[by] == owner).order_by(*keys).limit(at_once)
+            along_id = by == "agent_id" and [key.name for key in keys] == ["id"]
+            own = self._driver.of_agent(whole, owner) if along_id else whole.c[by] == owner
+            asked = select(whole).where(own).order_by(*keys).limit(at_once)
             last: tuple[Any, ...] | None = None
             while True:
                 beyond = asked if last is None else asked.where(tuple_(*keys) > last)
