@@ -10,7 +10,7 @@ import tarfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,9 +81,11 @@ def before(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
 
 
 @pytest.mark.slow
-def test_an_older_version_works_on_beside_this_one(before: tuple[str, Path], tmp_path: Path):
+def test_an_older_version_works_on_beside_this_one(
+    before: tuple[str, Path], tmp_path: Path, start: Callable[..., Server]
+):
     url, source = before
-    old = Server(tmp_path / "data", database=url, PYTHONPATH=str(source))
+    old = start(tmp_path / "data", database=url, PYTHONPATH=str(source))
     command = ["-m", "agentsight.cli", "keys", "create", "--agent", "bot", "--database", url]
     key = python(command, source)
     with Api(old.url, key) as api:
@@ -91,33 +93,28 @@ def test_an_older_version_works_on_beside_this_one(before: tuple[str, Path], tmp
         api.batch(message("c-0", "before the upgrade"))
     clients = [Client(old, key, "old")]
     time.sleep(0.5)
-    new = Server(tmp_path / "new", database=url)  # the schema goes forward under the older one's feet
-    try:
-        clients.append(Client(new, key, "new"))
-        time.sleep(TOGETHER_S)
-        for client in clients:
-            client.end()
-        assert all(set(client.statuses) <= {200, 201} for client in clients), [client.statuses for client in clients]
-        with Api(old.url, key) as api, Api(new.url, key) as other:
-            said = {row["content"] for name in ("c-0", "c-1", "c-2") for row in api.conversation(name)["messages"]}
-            assert said == {
-                row["content"] for name in ("c-0", "c-1", "c-2") for row in other.conversation(name)["messages"]
-            }
-            assert said == {"before the upgrade", *clients[0].stored, *clients[1].stored}
-            assert len(clients[0].stored) > 20 and len(clients[1].stored) > 20
-        assert "Traceback" not in old.log() + new.log(), (old.log() + new.log())[-3000:]
-        assert old.stop() in (0, -15)
-        # sums that only this version keeps lack what the older one stored meanwhile; the manual says to do this then
-        rebuild = ["-m", "agentsight.cli", "rebuild", "--json", "--database", url]
-        python(rebuild)
-        assert '"differed": []' in python(rebuild)
-        with Api(new.url, key) as api:
-            asked = {"metric": "total_messages", "environment": "development", "from": "2026-03-01", "to": "2026-03-03"}
-            assert api.get("/api/analytics/", params=asked).json()["metrics"][0]["total"] == len(said)
-    finally:
-        for server in (old, new):
-            if server.process.poll() is None:
-                server.kill()
+    new = start(tmp_path / "new", database=url)  # the schema goes forward under the older one's feet
+    clients.append(Client(new, key, "new"))
+    time.sleep(TOGETHER_S)
+    for client in clients:
+        client.end()
+    assert all(set(client.statuses) <= {200, 201} for client in clients), [client.statuses for client in clients]
+    with Api(old.url, key) as api, Api(new.url, key) as other:
+        said = {row["content"] for name in ("c-0", "c-1", "c-2") for row in api.conversation(name)["messages"]}
+        assert said == {
+            row["content"] for name in ("c-0", "c-1", "c-2") for row in other.conversation(name)["messages"]
+        }
+        assert said == {"before the upgrade", *clients[0].stored, *clients[1].stored}
+        assert len(clients[0].stored) > 20 and len(clients[1].stored) > 20
+    assert "Traceback" not in old.log() + new.log(), (old.log() + new.log())[-3000:]
+    assert old.stop() in (0, -15)
+    # sums that only this version keeps lack what the older one stored meanwhile; the manual says to do this then
+    rebuild = ["-m", "agentsight.cli", "rebuild", "--json", "--database", url]
+    python(rebuild)
+    assert '"differed": []' in python(rebuild)
+    with Api(new.url, key) as api:
+        asked = {"metric": "total_messages", "environment": "development", "from": "2026-03-01", "to": "2026-03-03"}
+        assert api.get("/api/analytics/", params=asked).json()["metrics"][0]["total"] == len(said)
 
 
 def python(arguments: list[str], source: Path | None = None) -> str:
