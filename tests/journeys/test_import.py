@@ -16,10 +16,19 @@ from served import Api, Server, environment
 FILES = ("airline_conversations.jsonl", "assistant_dialogues.jsonl")
 
 
+def beside(server: Server) -> tuple[str, ...]:
+    """The options of a command that works on what this server works on."""
+    return "--data", str(server.data), "--database", server.database
+
+
 def loaded(server: Server, file: Path, agent: str, *options: str) -> dict[str, int]:
     command = [sys.executable, "-m", "agentsight.cli", "import", str(file), "--agent", agent, "--organization", "acme"]
     done = subprocess.run(
-        [*command, "--data", str(server.data), *options], capture_output=True, text=True, env=environment(), timeout=120
+        [*command, *beside(server), *options],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     counts: dict[str, int] = json.loads(done.stdout)
@@ -104,7 +113,7 @@ def test_lines_that_are_no_conversations_are_counted_and_named_and_cost_only_the
     file.write_text("\n".join([*texts, "", json.dumps({**good, "conversation_id": "also good"})]))
     command = [sys.executable, "-m", "agentsight.cli", "import", str(file), "--agent", "mixed", "--format", "messages"]
     done = subprocess.run(
-        [*command, "--organization", "acme", "--data", str(server.data)], capture_output=True, text=True, timeout=60
+        [*command, "--organization", "acme", *beside(server)], capture_output=True, text=True, timeout=60
     )
     counts = json.loads(done.stdout)
     assert (counts["conversations"], counts["messages"]) == (2, 2)
@@ -130,9 +139,7 @@ def test_an_import_that_is_killed_and_run_again_has_everything_once(
         "acme",
     ]
     for wait in (0.9, 1.0, 1.1):
-        process = subprocess.Popen(
-            [*command, "--data", str(server.data)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen([*command, *beside(server)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             process.wait(wait)
         except subprocess.TimeoutExpired:

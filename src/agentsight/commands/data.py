@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -114,13 +115,16 @@ def _in_parts(read: Iterator[Imported]) -> Iterator[list[Imported]]:
 
 
 def _store(storage: Storage, organization: str, agent: str, part: list[Imported], tally: Tally, dry_run: bool) -> None:
+    counted = Tally()
+
     def work(store: Store) -> None:
+        nonlocal counted
+        counted = Tally()  # an engine that could not finish begins again
         _, found = make_agent(store, organization, agent)
-        exchange.store(store, found, part, now_us(), tally)
+        exchange.store(store, found, part, now_us(), counted)
         if dry_run:
             raise _Undone
 
-    try:
+    with contextlib.suppress(_Undone):
         change(storage, work)
-    except _Undone:
-        return
+    tally.add(counted)

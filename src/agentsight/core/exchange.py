@@ -42,6 +42,12 @@ class Tally:
     def counts(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in self.__slots__ if name != "problems"}
 
+    def add(self, other: Tally) -> None:
+        """Count what another counted."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        del self.problems[1_000:]
+
     def reject(self, where: str, reason: str) -> None:
         self.rejected += 1
         if len(self.problems) < 1_000:

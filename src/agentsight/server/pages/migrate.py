@@ -5,6 +5,7 @@ The state of a run is a small file beside the uploaded one, so that every worker
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -243,15 +244,18 @@ def _parts(path: Path, run: Run, tally: Tally, blobs: Blobs | None) -> Iterator[
 
 
 def _store(storage: Storage, agent: Agent, part: list[Imported], tally: Tally, dry: bool) -> None:
+    counted = Tally()
+
     def change(store: Store) -> None:
-        exchange.store(store, agent, part, now_us(), tally)
+        nonlocal counted
+        counted = Tally()  # an engine that could not finish begins again
+        exchange.store(store, agent, part, now_us(), counted)
         if dry:
             raise _Undone
 
-    try:
+    with contextlib.suppress(_Undone):
         storage.write(change).result()
-    except _Undone:
-        return
+    tally.add(counted)
 
 
 def _told(folder: Path, run: Run, tally: Tally) -> None:
