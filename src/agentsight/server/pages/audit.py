@@ -16,7 +16,8 @@ from agentsight.core.ports import Store
 
 from ..render import audit_line
 from ..ui.tables import csv_lines
-from .shell import SECTIONS, Visit, page
+from .settings import title
+from .shell import Visit, page
 
 ROWS = 50
 COLUMNS = ("number", "at", "actor", "role", "action", "subject", "detail", "ip", "result", "seal")
@@ -58,7 +59,7 @@ def audit(visit: Visit) -> Response:
         "settings_audit.html",
         page="settings",
         section="audit",
-        title=visit.voice.say(SECTIONS["settings"]["audit"]),
+        title=title(visit, "audit"),
         wrong="",
         lines=rows[:ROWS],
         older=older,

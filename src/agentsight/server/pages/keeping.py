@@ -44,7 +44,7 @@ def _shown(visit: Visit, tried: Rules | None = None, wrong: str = "", told: Any 
         code,
         page="settings",
         section="retention",
-        title=visit.voice.say(SECTIONS["settings"]["retention"]),
+        title=settings.title(visit, "retention"),
         owner=True,
         lock="",
         wrong=wrong,
