@@ -40,6 +40,7 @@ class Site:
     storage: Storage
     owner: str  # session tokens
     client: str
+    file: Path  # where everything is stored
     base: str = ""
     agents: dict[str, int] = field(default_factory=dict)
 
@@ -82,7 +83,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
     owner, client, base, agents = storage.write(people).result()
     server = Server(data)
-    yield Site(server, storage, owner, client, base, agents)
+    yield Site(server, storage, owner, client, data / "agentsight.db", base, agents)
     server.stop()
     storage.close()
 
