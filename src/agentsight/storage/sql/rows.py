@@ -16,7 +16,7 @@ from .remembered import Remembered
 
 
 class Dialect(Protocol):
-    """What the statements need to know of an engine; `storage/sqlite.py` and `storage/postgresql.py` answer."""
+    """What the statements need to know of an engine; `sqlite/dialect.py` and `postgresql/dialect.py` answer."""
 
     def lock(self, driver: Driver) -> str:
         """What ends a SELECT of conversations whose rows nobody else may change before the transaction ends."""

@@ -1,213 +1,45 @@
-"""SQLite in process: WAL, every commit on disk, one writer that commits together what waits together.
-
-Dialect facts of SQLite stop here.
-"""
+"""One SQLite file: reading, its one writer, the search index fed at rest, copies, and what else a storage does."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import shutil
-import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
-import orjson
-from sqlalchemy import Connection, Engine, Table, Text, case, create_engine, event, func, or_
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
 from agentsight.core.ports import Store
-from agentsight.errors import AgentSightError, ConfigError, Conflict, ServerFailed
+from agentsight.errors import ConfigError, Conflict, ServerFailed
 
-from .sql.remembered import Remembered
-from .sql.rows import Driver, Rows, fold
-from .sql.store import SqlStore
-from .sql.writer import Change, Writer, refuse, run
+from ..sql.remembered import Remembered
+from ..sql.rows import Driver
+from ..sql.store import SqlStore
+from ..sql.writer import Change, Writer, refuse, run
+from .connecting import driver, settle
+from .dialect import SqliteDialect
+from .failures import explained, is_trouble
+from .search import index_more, unindexed
 
 if sys.platform != "win32":
     import fcntl
 
 T = TypeVar("T")
 
-OLDEST = (3, 51, 3)  # earlier ones can corrupt a WAL that several connections write. Source: sqlite.org/wal.html, 2026
 INDEXED_TOGETHER = 5_000  # events the search index takes at once; so many more a search may have to look through
 COPIES = 3  # of those taken before migrations, the newest
 SCRUB_BUSY_MS = 60_000  # how long writing the file anew waits for others
 BUSY_MS = 5_000  # how long a lock of another process (an import, a backup) is waited for
 READERS = 8
-SEVERAL = 1_000  # values up to which each is a parameter of its own
-_FULL = ("database or disk is full", "disk i/o error")
-
-
-def driver() -> ModuleType:
-    """The newest SQLite at hand: the package's own build where there is one, else Python's.
-
-    Raises:
-        ConfigError: both are too old to be trusted with a WAL.
-    """
-    for name in ("pysqlite3", "sqlite3"):
-        with contextlib.suppress(ImportError):
-            module = importlib.import_module(f"{name}.dbapi2")
-            if module.sqlite_version_info >= OLDEST:
-                return module
-    raise ConfigError(
-        f"SQLite {'.'.join(map(str, OLDEST))} or newer is needed (this Python has {sqlite3.sqlite_version}): "
-        "pip install pysqlite3, or use a PostgreSQL --database"
-    )
-
-
-class SqliteDialect:
-    """What the shared statements need to know of SQLite."""
-
-    def lock(self, driver: Driver) -> str:
-        return ""  # there is one writer
-
-    def claim(self, driver: Driver, agent_id: int) -> bool:
-        return False
-
-    def in_list(self, column: str, count: int) -> str:
-        return f"{column} IN ({', '.join('?' * count)})"
-
-    def within(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, tuple[Any, ...]]:
-        if len(values) <= SEVERAL:
-            return self.in_list(column, len(values)), tuple(values)
-        return f"{column} IN (SELECT value FROM json_each(?))", (orjson.dumps(list(values)).decode(),)
-
-    def mark(self) -> str:
-        return "?"
-
-    def beside(self, column: str) -> str:
-        """Without statistics SQLite takes an agent for something rare, as it does the first column of any unique index."""
-        return f"+{column}"
-
-    def insert(self, table: Table) -> Any:
-        return insert(table)
-
-    def insert_many(
-        self, driver: Driver, table: Table, into: str, columns: Sequence[str], rows: Rows, tail: str
-    ) -> None:
-        driver.values(f"INSERT INTO {into} ({', '.join(columns)}) VALUES", rows, tail)
-
-    def update_many(self, driver: Driver, table: Table, columns: Sequence[str], rows: Rows) -> None:
-        assignments = ", ".join(f"{name} = ?" for name in columns)
-        driver.many(f"UPDATE {table.name} SET {assignments} WHERE id = ? AND agent_id = ?", rows)
-
-    def next_ids(self, driver: Driver, table: Table, count: int) -> Sequence[int]:
-        """From the first never used; the transaction holds the write lock, so those after it are ours too."""
-        asked = f"SELECT coalesce(max(id), 0) + 1 FROM {table.name} UNION ALL SELECT value FROM marker WHERE name = ?"
-        first = max(int(row[0]) for row in driver.rows(asked, (f"next:{table.name}",)))
-        return range(first, first + count)
-
-    def lower(self, column: Any) -> Any:
-        return func.lower(column)
-
-    def json_member(self, column: Any, key: str) -> Any:
-        return column.op("->", return_type=Text())(_json_path([key]))
-
-    def json_equals(self, column: Any, path: str, value: str) -> Any:
-        """`->` gives JSON text: a string matches in quotes, a number or a boolean as it is written."""
-        written = (orjson.dumps(value).decode(), value)
-        literal = column.op("->")(_json_path([path]))
-        nested = column.op("->")(_json_path(path.split(".")))
-        return or_(literal.in_(written), nested.in_(written)) if "." in path else literal.in_(written)
-
-    def contains(self, column: Any, text: str) -> Any:
-        """SQLite's own search where both are plain: ten times as fast as coming back to us for every row."""
-        needle = fold(text)
-        folded = func.contains_folded(column, needle) == 1
-        if not needle.isascii():
-            return folded
-        plain = func.octet_length(column) == func.length(column)
-        return case((plain, column.contains(needle, autoescape=True)), else_=folded)
-
-    def conversations_saying(self, driver: Driver, agent_ids: Sequence[int], text: str, most: int) -> list[int] | None:
-        """Trigrams give the candidates, the fold decides: the index keeps no positions, which halves its cost."""
-        needle = fold(text)
-        trigrams = {needle[i : i + 3] for i in range(len(needle) - 2)}
-        if not trigrams:
-            return None
-        match = " AND ".join('"' + gram.replace('"', '""') + '"' for gram in sorted(trigrams))
-        candidates = driver.rows("SELECT rowid FROM message_text WHERE message_text MATCH ? LIMIT ?", (match, most + 1))
-        if len(candidates) > most:
-            return None
-        found: set[int] = set()
-        for start in range(0, len(candidates), 500):
-            some = [row[0] for row in candidates[start : start + 500]]
-            sql = (
-                f"SELECT DISTINCT conversation FROM event WHERE {self.in_list('id', len(some))} "
-                f"AND {self.in_list('agent_id', len(agent_ids))} AND contains_folded(content, ?)"
-            )
-            found.update(row[0] for row in driver.rows(sql, (*some, *agent_ids, needle)))
-        # few rows are younger than the index: + keeps SQLite from going by agent, and no DISTINCT from going by conversation
-        unindexed = (
-            f"SELECT conversation FROM event WHERE id > ? AND kind = 'message' "
-            f"AND {self.in_list('+agent_id', len(agent_ids))} AND contains_folded(content, ?)"
-        )
-        found.update(row[0] for row in driver.rows(unindexed, (indexed(driver), *agent_ids, needle)))
-        return sorted(found)
-
-    def unindex(
-        self, driver: Driver, ids: Sequence[int], *, column: str = "conversation", traceless: bool = False
-    ) -> None:
-        """The index must be told exactly what it was fed."""
-        if traceless:
-            driver.run("INSERT INTO message_text (message_text, rank) VALUES ('secure-delete', 1)")
-        for content, kind in _FED:
-            driver.run(
-                f"INSERT INTO message_text (message_text, rowid, content) SELECT 'delete', id, {content} FROM event "
-                f"WHERE {self.in_list(column, len(ids))} AND id <= ? AND kind = 'message' "
-                f"AND octet_length(content) {kind} length(content)",
-                (*ids, indexed(driver)),
-            )
-        if traceless:
-            driver.run("INSERT INTO message_text (message_text, rank) VALUES ('secure-delete', 0)")
-
-
-_FED = (("content", "="), ("folded(content)", "<>"))
-"""What the search index gets of a message. ASCII goes in as it stands, for the index folds A to Z by itself; the rest is
-folded by us, as searches are."""
-
-
-def indexed(driver: Driver) -> int:
-    """Up to which row id the search index knows the messages; what came after is looked through."""
-    known = driver.rows("SELECT value FROM marker WHERE name = 'indexed'", ())
-    return int(known[0][0]) if known else 0
-
-
-def unindexed(driver: Driver) -> int:
-    """How many row ids the search index is behind."""
-    return int(driver.rows("SELECT coalesce(max(id), 0) FROM event", ())[0][0]) - indexed(driver)
-
-
-def index_more(driver: Driver, most: int) -> None:
-    """Let the search index catch up by some row ids."""
-    first = indexed(driver)
-    last = first + min(most, unindexed(driver))
-    for content, kind in _FED:
-        driver.run(
-            f"INSERT INTO message_text (rowid, content) SELECT id, {content} FROM event WHERE id > ? AND id <= ? "
-            f"AND kind = 'message' AND octet_length(content) {kind} length(content)",
-            (first, last),
-        )
-    driver.run("INSERT INTO marker VALUES ('indexed', ?) ON CONFLICT DO UPDATE SET value = excluded.value", (last,))
-
-
-def _contains_folded(text: str | None, needle: str) -> bool:
-    return text is not None and needle in fold(text)
-
-
-def _json_path(keys: Sequence[str]) -> str:
-    return "$" + "".join("." + orjson.dumps(key).decode() for key in keys)
 
 
 class SqliteStorage:
@@ -245,20 +77,8 @@ class SqliteStorage:
             uri=self._path is None,
             cached_statements=256,
         )
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "temp_store = MEMORY",
-            "secure_delete = FAST",
-            f"cache_size = {-8_192 if self._frugal else -65_536}",
-            f"mmap_size = {0 if self._frugal else 268_435_456}",
-            "wal_autocheckpoint = 8000",
-        ):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
+        settle(connection, self._frugal)
         self._file = self._file or self._found()
-        connection.create_function("contains_folded", 2, _contains_folded, deterministic=True)
-        connection.create_function("folded", 1, fold, deterministic=True)
         return connection
 
     def _found(self) -> tuple[int, int] | None:
@@ -309,7 +129,7 @@ class SqliteStorage:
                 self._commit_together(self._written, changes)
         except BaseException as failure:
             self._discard()
-            refuse(changes, _explained(failure))
+            refuse(changes, explained(failure))
 
     def _rest(self, idle: bool) -> bool:
         """Feed the search index when nobody waits, or when too much is not in it yet; True: there is more to do.
@@ -340,7 +160,7 @@ class SqliteStorage:
         self._require_same_file()
         with connection.begin():
             driver = Driver(connection, self._dialect, self._compiled)
-            run(driver, changes, _is_engine_trouble)
+            run(driver, changes, is_trouble)
             if self._path is None:  # readers of shared memory mind a writer who comes unasked
                 index_more(driver, unindexed(driver))
         for change in changes:
@@ -360,8 +180,8 @@ class SqliteStorage:
         try:
             yield
         except Exception as failure:
-            if _is_engine_trouble(failure):
-                raise _explained(failure) from failure
+            if is_trouble(failure):
+                raise explained(failure) from failure
             raise
 
     # -- what goes on ------------------------------------------------------------------------------------------------
@@ -521,35 +341,3 @@ def _emptied(connection: Any) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def _is_engine_trouble(failure: BaseException) -> bool:
-    """The database itself could not, as opposed to the change being refused."""
-    cause = getattr(failure, "orig", None) or failure
-    return type(cause).__name__ in ("OperationalError", "DatabaseError", "TimeoutError")
-
-
-def _explained(failure: BaseException) -> BaseException:
-    """What the caller is told when the engine could not: storage is full, or busy. Details stay in the log."""
-    if isinstance(failure, AgentSightError):
-        return failure
-    said = str(getattr(failure, "orig", None) or failure).lower()
-    if any(sign in said for sign in _FULL):
-        refusal = ServerFailed("storage is full", retry_after_s=5)
-    elif "locked" in said or "busy" in said or "timeout" in said:
-        refusal = ServerFailed("storage is busy; try again", retry_after_s=2)
-    else:
-        refusal = ServerFailed("storage does not answer; try again", retry_after_s=5)
-    refusal.__cause__ = failure
-    return refusal
-
-
-def open(url: str, read_url: str | None = None) -> SqliteStorage:
-    """The SQLite database of this URL, `sqlite:///PATH` or `sqlite://` for one in memory.
-
-    Raises:
-        ConfigError: a read replica was named; a file has none.
-    """
-    if read_url:
-        raise ConfigError("a read replica needs a PostgreSQL --database")
-    return SqliteStorage(url)
