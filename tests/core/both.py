@@ -9,7 +9,7 @@ from functools import lru_cache
 import oracle
 from agentsight import wire
 from agentsight.core import analytics, conversations, ingest, metrics
-from agentsight.core.model import Scope
+from agentsight.core.model import Filter, Scope
 from agentsight.storage import open_storage
 from agentsight.storage.migrate import migrate
 
@@ -93,7 +93,7 @@ class Both:
             return
 
         def change(store):
-            where = analytics.Filter(include_deleted=True)
+            where = Filter(include_deleted=True)
             heads, _ = store.conversations.page(self.scope, where, limit=1_000)
             head = sorted(heads, key=lambda head: head.id)[place]
             back = head.but(deleted_us=None)

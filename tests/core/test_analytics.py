@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import oracle
 from agentsight.core import analytics, measures
-from agentsight.core.analytics import cut, earlier, midnight_us, parse_question
+from agentsight.core.analytics import earlier, parse_question
+from agentsight.core.calendars import cut, midnight_us
 from agentsight.core.model import Filter, Scope
 from agentsight.errors import Invalid
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from . import conversations
-from .analytics import cut
+from .calendars import cut
 from .model import Conversation, Filter, Scope
 from .ports import Store
 
