@@ -18,7 +18,7 @@ from agentsight.errors import InvalidEvent, NotFound
 from agentsight.wire import Draft, instant
 
 from . import attachments, conversations, ingest
-from .model import Agent, Event, Feedback, Scope, Transcript
+from .model import NAME_FIELDS, Agent, Event, Feedback, Scope, Transcript
 from .ports import Blobs, Store
 
 FORMAT = "agentsight/1"
@@ -325,9 +325,6 @@ def write_line(transcript: Transcript, blobs: Blobs) -> bytes:
     return orjson.dumps({"format": FORMAT, "conversation_id": head.conversation_id, "state": state, "events": items})
 
 
-_COLUMN_FIELDS = {"action": "action_name", "button": "button_event", "token_usage": "model"}
-
-
 def _items(event: Event, files: list[dict[str, Any]], by_row: Mapping[int, str]) -> Iterator[dict[str, Any]]:
     """One stored event as batch items: one each, but an upload of several files is one per file.
 
@@ -345,8 +342,8 @@ def _items(event: Event, files: list[dict[str, Any]], by_row: Mapping[int, str])
             body["message_event_id"] = by_row.get(value)
         else:
             body[name] = value
-    if event.kind in _COLUMN_FIELDS and event.name is not None:
-        body[_COLUMN_FIELDS[event.kind]] = event.name
+    if event.kind in NAME_FIELDS and event.name is not None:
+        body[NAME_FIELDS[event.kind]] = event.name
     told = {
         "sender": event.sender,
         "content": event.content,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from .model import Attachment, Conversation, Event, Feedback, Transcript
+from .model import NAME_FIELDS, Attachment, Conversation, Event, Feedback, Transcript
 
 COLUMNS: Final[Mapping[str, str]] = {
     "conversation_id": "text",
@@ -53,7 +53,6 @@ COLUMNS: Final[Mapping[str, str]] = {
 }
 """Name -> kind: text, count, number, flag, or time in microseconds since 1970. JSON is text."""
 
-_NAMES = {"action": "action_name", "button": "button_event", "token_usage": "model"}
 _DETAILS = ("label", "value", "prompt_tokens", "completion_tokens", "embedding_tokens", "total_tokens")
 
 
@@ -104,8 +103,8 @@ def _event(event: Event) -> dict[str, Any]:
         "error": event.error,
         "metadata": _json(event.metadata) if event.metadata else None,
     }
-    if event.kind in _NAMES:
-        told[_NAMES[event.kind]] = event.name
+    if event.kind in NAME_FIELDS:
+        told[NAME_FIELDS[event.kind]] = event.name
     told |= {name: event.detail[name] for name in _DETAILS if name in event.detail}
     for name in ("tools_used", "response"):
         if event.detail.get(name) is not None:

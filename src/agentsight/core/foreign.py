@@ -9,6 +9,7 @@ from typing import Any
 from agentsight.errors import InvalidEvent
 
 from .exchange import FORMAT
+from .ingest import DESCRIPTIVE
 
 _COLUMNS = {  # ours -> what others call it
     "conversation_id": ("conversation_id", "conversation", "session_id", "thread_id", "chat_id"),
@@ -16,7 +17,6 @@ _COLUMNS = {  # ours -> what others call it
     "content": ("content", "message", "text", "body"),
     "timestamp": ("timestamp", "created_at", "time", "date", "occurred_at"),
 }
-_TOLD = ("customer_id", "customer_ip_address", "device", "source", "language", "name", "environment")
 MOST_COLUMNS = 200
 
 
@@ -35,7 +35,7 @@ def of_table(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             places[ours] = found
         elif ours != "timestamp":
             raise InvalidEvent("header", f"must name {ours} ({', '.join(theirs)})")
-    told = {name: header.index(name) for name in _TOLD if name in header}
+    told = {name: header.index(name) for name in DESCRIPTIVE if name in header}
     conversations: dict[str, dict[str, Any]] = {}
     for row in rows:
         row += [""] * (len(header) - len(row))
@@ -60,7 +60,7 @@ def of_hosted(row: Mapping[str, Any], environment: str) -> dict[str, Any]:
     `environment` is that of a row that tells none.
     """
     key = str(row.get("id"))
-    opening: dict[str, Any] = {name: row[name] for name in _TOLD if row.get(name) is not None}
+    opening: dict[str, Any] = {name: row[name] for name in DESCRIPTIVE if row.get(name) is not None}
     opening.setdefault("environment", environment)
     opening |= {"is_used": bool(row.get("is_used", True)), "metadata": row.get("metadata") or {}}
     opening |= {"id": f"hosted-{key}", "kind": "conversation", "occurred_at": row.get("started_at")}

@@ -13,7 +13,7 @@ from .measures import Deltas
 from .model import Agent, Attachment, Conversation, Event, Feedback, Verdict
 from .ports import Store
 
-_DESCRIPTIVE = ("customer_id", "customer_ip_address", "device", "source", "language", "name", "environment")
+DESCRIPTIVE = ("customer_id", "customer_ip_address", "device", "source", "language", "name", "environment")
 _LAST = 2**62
 
 
@@ -293,7 +293,7 @@ def _described(store: Store, head: Conversation, event: Event) -> Conversation:
     if head.described_us is not None and event.occurred_us <= head.described_us:
         stored = store.timeline.of(head.agent_id, [head.id])[head.id]
         told = [other for other in stored if other.kind == "conversation"]
-        blank = head.but(**dict.fromkeys(_DESCRIPTIVE), described_us=None, is_opened=False, metadata={})
+        blank = head.but(**dict.fromkeys(DESCRIPTIVE), described_us=None, is_opened=False, metadata={})
         for other in told:
             blank = _filled(blank, other)
         return placed(blank.but(is_used=head.is_used or blank.is_used, **head.overrides))
@@ -304,7 +304,7 @@ def _filled(head: Conversation, event: Event) -> Conversation:
     said = event.detail
     change: dict[str, Any] = {
         name: said[name]
-        for name in _DESCRIPTIVE
+        for name in DESCRIPTIVE
         if getattr(head, name) is None and said.get(name) is not None and name not in head.overrides
     }
     is_used = said.get("is_used", True)

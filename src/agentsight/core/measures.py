@@ -72,13 +72,18 @@ _LOG_GAMMA: Final = math.log(_GAMMA)
 _UPPER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
+def lowered(text: str) -> str:
+    """`text` with `A` to `Z` in lower case and nothing else, as every database's lower() has it."""
+    return text.translate(_UPPER)
+
+
 def normal(text: str | None) -> str:
     """`text` as a facet value: `A` to `Z` in lower case, as every database's lower() has it; UNKNOWN for nothing.
 
     >>> normal("WhatsApp"), normal(None)
     ('whatsapp', 'unknown')
     """
-    return text.translate(_UPPER) if text else UNKNOWN
+    return lowered(text) if text else UNKNOWN
 
 
 def bin_of(us: int) -> str:

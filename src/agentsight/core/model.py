@@ -210,6 +210,10 @@ class Conversation:
 _values_of = attrgetter(*(field.name for field in fields(Conversation)))
 
 
+NAME_FIELDS = {"action": "action_name", "button": "button_event", "token_usage": "model"}
+"""Event kind -> the field of the contract that an event's `name` holds."""
+
+
 @dataclass(slots=True)
 class Event:
     """One stored event, never changed in place.

@@ -8,9 +8,9 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -345,6 +345,17 @@ class Room:
             yield
         finally:
             self._held -= size
+
+
+@asynccontextmanager
+async def held_body(request: Request, most: int) -> AsyncIterator[bytes]:
+    """The body, with room for it until the end of the block: first for what it says it is, then for what it unpacked to."""
+    room: Room = request.app.state.room
+    declared = declared_bytes(request)
+    with room.hold(declared):
+        body = await read_body(request, most)
+        with room.hold(max(0, len(body) - declared)):
+            yield body
 
 
 def require_json(request: Request) -> None:

@@ -45,11 +45,8 @@ async def batch(request: Request) -> Response:
     asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
     http.require_json(request)
-    room: http.Room = request.app.state.room
-    with room.hold(http.declared_bytes(request)):
-        body = await http.read_body(request, wire.MAX_BATCH_BYTES)
-        with room.hold(max(0, len(body) - http.declared_bytes(request))):
-            return await _store_batch(request, agent, body)
+    async with http.held_body(request, wire.MAX_BATCH_BYTES) as body:
+        return await _store_batch(request, agent, body)
 
 
 async def _store_batch(request: Request, agent: Agent, body: bytes) -> Response:

@@ -66,12 +66,9 @@ async def ingest(request: Request) -> Response:
     asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
     http.require_json(request)
-    room: http.Room = request.app.state.room
-    with room.hold(http.declared_bytes(request)):
-        body = await http.read_body(request, MOST_BYTES)
-        with room.hold(max(0, len(body) - http.declared_bytes(request))):
-            read, wrong = await run_in_threadpool(lambda: blocks.read(http.decode_object(body)))
-            verdicts = await http.write(request, partial(_store, agent=agent, read=read, now_us=http.now_us()))
+    async with http.held_body(request, MOST_BYTES) as body:
+        read, wrong = await run_in_threadpool(lambda: blocks.read(http.decode_object(body)))
+        verdicts = await http.write(request, partial(_store, agent=agent, read=read, now_us=http.now_us()))
     telemetry.count(verdicts)
     tally = {
         name: sum(verdict.verdict == name for verdict in verdicts) for name in ("accepted", "duplicate", "rejected")
@@ -88,13 +85,10 @@ async def otlp_traces(request: Request) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("application/x-protobuf", "application/json"):
         raise UnsupportedMedia("send OTLP as application/x-protobuf or application/json")
-    room: http.Room = request.app.state.room
-    with room.hold(http.declared_bytes(request)):
-        body = await http.read_body(request, MOST_BYTES)
-        with room.hold(max(0, len(body) - http.declared_bytes(request))):
-            drafts = await run_in_threadpool(_traced, body, kind)
-            now_us = http.now_us()
-            verdicts = await http.write(request, partial(core.accept, agent=agent, drafts=drafts, now_us=now_us))
+    async with http.held_body(request, MOST_BYTES) as body:
+        drafts = await run_in_threadpool(_traced, body, kind)
+        now_us = http.now_us()
+        verdicts = await http.write(request, partial(core.accept, agent=agent, drafts=drafts, now_us=now_us))
     telemetry.count(verdicts)
     wrong = [verdict for verdict in verdicts if verdict.verdict == "rejected"]
     why = f"{wrong[0].field}: {wrong[0].reason}" if wrong else ""

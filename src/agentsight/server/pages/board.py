@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from agentsight.core import analytics, metrics
 from agentsight.core.analytics import Answer, Row, Series
+from agentsight.core.calendars import WEEKDAYS
 from agentsight.core.model import Scope
 from agentsight.core.ports import Store
 
@@ -22,7 +23,6 @@ SMALL = ("average_duration_ms", "escalation_rate_pct", "satisfaction_pct", "tota
 JUDGED = ("feedback_positive", "feedback_neutral", "feedback_negative", "feedback_conversations")
 SPENT = frozenset(name for name, metric in metrics.METRICS.items() if metric.split == "model")
 FLAT = 0.05  # a change smaller than this is none
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 Answers = Mapping[str, Answer]
 Drill = Callable[..., str]
@@ -155,14 +155,14 @@ class Board:
     def heat(self, name: str) -> Markup:
         series = _series(self.answers["hours"], name)
         values = {row.key: row.value or 0 for row in series.rows}
-        rows = [[values.get(f"{day}-{hour:02d}", 0) for hour in range(24)] for day in DAYS]
+        rows = [[values.get(f"{day}-{hour:02d}", 0) for hour in range(24)] for day in WEEKDAYS]
         caption = self.voice.say("{metric} by weekday and hour", metric=title(self.voice, name))
         return charts.heatmap(
             self.voice, caption, unit(self.voice, series.unit), rows, lambda day, hour: self._hour(name, day, hour)
         )
 
     def _hour(self, name: str, day: int, hour: int) -> str:
-        return self.drill(name, "weekday_hour", Row(f"{DAYS[day]}-{hour:02d}", None))
+        return self.drill(name, "weekday_hour", Row(f"{WEEKDAYS[day]}-{hour:02d}", None))
 
     def parts(self, by: str, name: str = "total_conversations", most: int = 0) -> list[Part]:
         """The rows of a split, named; beyond `most` they are left out."""

@@ -17,8 +17,8 @@ from ..hosts import host_name
 from ..http import house, now_us
 from ..ui import theme
 from ..ui.theme import Brand
-from .settings import FACTS, changed, shown, text
-from .shell import Visit, act, page, query
+from .settings import FACTS, changed, shown
+from .shell import Visit, act, page, query, text
 
 FIELDS = ("name", "accent", "accent2", "radius", "font", "powered")
 TRIED = ".try"  # the part of the page that wears the look before it is kept

@@ -12,7 +12,7 @@ from agentsight.errors import Invalid, NotFound, RateLimited, Unauthorized
 
 from ..http import at_home, client_address, is_https, now_us, session_cookie, url_at
 from ..ui.words import LANGUAGES
-from .shell import THEMES, SignInNeeded, Visit, Visitor, door, enter, local
+from .shell import THEMES, SignInNeeded, Visit, Visitor, door, enter, local, text
 
 YEAR_S = 365 * 24 * 3600
 
@@ -59,15 +59,15 @@ def _asked(
 @door("/login", "POST")
 def enter_by(visitor: Visitor, form: FormData) -> Response:
     """By the token of a one-time link, else by e-mail address and password."""
-    token, back = _text(form, "token"), local(form.get("next"), "/")
+    token, back = text(form, "token"), local(form.get("next"), "/")
     if token:
         try:
             return welcome(visitor, visitor.write(lambda store: _used(store, visitor, token)), back, "link")
         except NotFound:
             return _asked(visitor, 403, failed="link")
-    email = _text(form, "email")
+    email = text(form, "email")
     try:
-        user = by_password(visitor, email, _text(form, "password"))
+        user = by_password(visitor, email, text(form, "password"))
     except Unauthorized:
         return _asked(visitor, 403, failed="password", back=local(form.get("next"), ""), email=email)
     except RateLimited as limited:
@@ -162,7 +162,7 @@ def _invited(visitor: Visitor, wrong: str = "", name: str = "", code: int = 200)
 
 @door("/invite/{token}", "POST")
 def accept(visitor: Visitor, form: FormData) -> Response:
-    token, name, password = visitor.request.path_params["token"], _text(form, "name"), _text(form, "password")
+    token, name, password = visitor.request.path_params["token"], text(form, "name"), text(form, "password")
     found = visitor.read(lambda store: _open(store, visitor))
     try:
         if not name.strip():
@@ -191,7 +191,7 @@ def forgot(visitor: Visitor) -> Response:
 @door("/forgot", "POST")
 def send_link(visitor: Visitor, form: FormData) -> Response:
     """The same answer for everybody, at once, whether there is such a person or not."""
-    mailer, email = visitor.request.app.state.mailer, _text(form, "email").strip().lower()[:255]
+    mailer, email = visitor.request.app.state.mailer, text(form, "email").strip().lower()[:255]
     if mailer is None:
         return visitor.render("forgot.html", 400, by_mail=False, done=False)
     whose = throttle.names(f"forgot {email}", client_address(visitor.request))
@@ -207,9 +207,9 @@ def send_link(visitor: Visitor, form: FormData) -> Response:
         say = visitor.voice.say
         at = visitor.read(lambda store: url_at(visitor.request, hosts.primary(store, user.organization_id)))
         link = f"{at}/reset/{token}"
-        text = say("Choose a new password here, within a day:\n\n{link}\n\nIf you did not ask for this, do nothing.")
+        letter = say("Choose a new password here, within a day:\n\n{link}\n\nIf you did not ask for this, do nothing.")
         mailer.send_later(
-            user.email, say("A new password for {brand}", brand=visitor.brand.name), text.format(link=link)
+            user.email, say("A new password for {brand}", brand=visitor.brand.name), letter.format(link=link)
         )
     return visitor.render("forgot.html", by_mail=True, done=True)
 
@@ -238,7 +238,7 @@ def _reset(visitor: Visitor, wrong: str = "", code: int = 200) -> Response:
 def set_new(visitor: Visitor, form: FormData) -> Response:
     person = _whose(visitor)
     try:
-        kept = people.new_password(_text(form, "password"), person.email)
+        kept = people.new_password(text(form, "password"), person.email)
     except Invalid as wrong:
         return _reset(visitor, wrong.message, 400)
 
@@ -278,8 +278,3 @@ def _signed_in(visitor: Visitor) -> User | None:
     except SignInNeeded:
         return None
     return visit.user
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value if isinstance(value, str) else ""

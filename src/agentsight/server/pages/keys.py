@@ -13,8 +13,8 @@ from agentsight.core.ports import Store
 from agentsight.errors import Invalid, NotFound
 
 from ..http import now_us
-from .settings import FACTS, changed, shown, text
-from .shell import Visit, act
+from .settings import FACTS, changed, shown
+from .shell import Visit, act, text
 
 DAYS = (30, 90, 365)  # a key lasts so long, or until it is revoked
 OVERLAP_HOURS = (0, 1, 24, 168)

@@ -17,7 +17,7 @@ from agentsight.core.sight import Sight
 from agentsight.errors import Invalid, NotFound, TooLarge
 
 from ..http import base_url, now_us
-from .shell import _N, SECTIONS, Visit, act, page
+from .shell import _N, SECTIONS, Visit, act, page, text
 
 SECTIONS["settings"] = {
     "general": _N("General"),
@@ -158,8 +158,3 @@ def archive_agent(visit: Visit, form: FormData) -> Response:
     visit.write(change)
     home = visit.link("settings/general", agent="all")
     return visit.redirect(home, "restored" if back else "archived")
-
-
-def text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value if isinstance(value, str) else ""

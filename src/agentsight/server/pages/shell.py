@@ -412,6 +412,12 @@ async def read_form(request: Request) -> FormData:
     return await request.form(max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=2**26)
 
 
+def text(form: FormData, name: str) -> str:
+    """What a form says under this name; "" where it says nothing, or sends a file."""
+    value = form.get(name)
+    return value if isinstance(value, str) else ""
+
+
 def enter(request: Request) -> Visit:
     """Who is signed in, at the agent the address names. Raises SignInNeeded, NotFound."""
     visitor = Visitor(request)

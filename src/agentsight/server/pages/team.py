@@ -14,8 +14,8 @@ from agentsight.core.ports import Store
 from agentsight.errors import Invalid, NotFound
 
 from ..http import now_us
-from .settings import FACTS, changed, shown, text
-from .shell import Visit, act
+from .settings import FACTS, changed, shown
+from .shell import Visit, act, text
 
 
 def _team(store: Store, visit: Visit) -> dict[str, Any]:

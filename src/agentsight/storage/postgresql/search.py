@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, case, func
 from sqlalchemy import exc as sql
 
+from agentsight.core.measures import lowered
+
 from ..sql.rows import Driver, fold
 from .arrays import array
 
 SAID = 'coalesce({0}folded, lower({0}content COLLATE "C"))'  # the text a search looks through; indexed as it stands
-_LETTERS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _log = logging.getLogger("agentsight.storage")
 
 
@@ -29,7 +30,7 @@ def folded(content: str | None) -> str | None:
     if content is None or content.isascii():
         return None
     text = fold(content)
-    return None if text == content.translate(_LETTERS) else text
+    return None if text == lowered(content) else text
 
 
 @lru_cache(maxsize=1)
