@@ -10,9 +10,11 @@ import json
 import logging
 import os
 import random
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
@@ -91,6 +93,7 @@ class Transport:
     def _once(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], deadline: float
     ) -> tuple[Answer, str | None]:
+        _load()
         from http.client import HTTPException
 
         parts = urlsplit(url)
@@ -244,6 +247,18 @@ def _say(trouble: Exception) -> str:
     if type(trouble).__name__ == "gaierror":
         return "The server's name could not be found"
     return f"The exchange failed: {type(trouble).__name__} {trouble}"[:300]
+
+
+_loading = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+
+
+def _load() -> None:
+    """Import what the network needs, at the first exchange, whole: a fork waits, or its child had half of a module."""
+    with _loading:
+        for name in ("email.utils", "encodings.idna", "http.client", "urllib.request"):
+            import_module(name)
 
 
 def _connect(scheme: str, netloc: str, deadline: float) -> HTTPConnection:

@@ -191,8 +191,6 @@ def test_an_endpoint_that_cannot_work_costs_neither_data_nor_exceptions(tracker,
 
 def test_an_answer_that_trickles_is_cut_off(tracker, recorder, monkeypatch):
     monkeypatch.setattr(sender_module, "WAIT_S", 1.0)
-    monkeypatch.setattr("agentsight.outbox.WAIT_S", 1.0)
-    monkeypatch.setattr("agentsight.tracker.WAIT_S", 1.0)
 
     def trickle(handler, body):
         handler.close_connection = True
@@ -204,7 +202,7 @@ def test_an_answer_that_trickles_is_cut_off(tracker, recorder, monkeypatch):
     recorder.faults = [trickle]
     two(tracker)
     started = time.monotonic()
-    assert tracker.send_tracked_data()["items"][0]["queued"]
+    assert tracker.send_tracked_data(timeout_s=1)["items"][0]["queued"]
     assert time.monotonic() - started < 2
     recorder.wait(2)
 

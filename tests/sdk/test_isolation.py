@@ -309,6 +309,33 @@ assert results[0]["summary"]["errors"] == 0, results
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_while_a_thread_loads_the_network_leaves_the_child_whole_modules(script, recorder):
+    done = script(
+        """
+import importlib, os, threading, time
+from agentsight import conversation_tracker as tracker, transport
+loading, load = threading.Event(), importlib.import_module
+def slow(name):
+    loading.set(); time.sleep(0.2)
+    return load(name)
+transport.import_module = slow
+tracker.configure(conversation_id="parent")
+tracker.track_human_message("of parent")
+sending = threading.Thread(target=tracker.send_tracked_data)
+sending.start(); loading.wait()
+pid = os.fork()
+if pid == 0:
+    import sys
+    os._exit("http.client" not in sys.modules)
+assert os.waitpid(pid, 0)[1] == 0, "the fork waited until everything was there"
+sending.join()
+"""
+    )
+    assert done.returncode == 0, done.err
+    assert recorder.contents() == ["of parent"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_does_not_talk_on_its_parents_connection(script, recorder):
     done = script(
         """

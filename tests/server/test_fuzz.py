@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agentsight import wire
@@ -90,6 +90,7 @@ def sound(answer: Any) -> None:
 
 @fuzzing(200)
 @given(items=st.lists(spoiled(WHOLE, FIELDS) | ANYTHING, min_size=1, max_size=5), zipped=st.booleans())
+@example(items=[{"": float("inf")}], zipped=False)
 def test_any_batch_is_answered_item_by_item_and_costs_its_neighbours_nothing(api: Api, items: list[Any], zipped: bool):
     good = message("good")
     body = text({"events": [*items, good]})

@@ -406,7 +406,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(unique) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidEvent(twice[:100], "is given twice")
+        raise InvalidEvent(twice[:100] or "body", "is given twice")
     return unique
 
 

@@ -51,7 +51,7 @@ def _event(text: str) -> Any:
             event[name] = http.decode(value.encode("utf-8", "surrogatepass"))
         except Invalid as refused:
             reason = next(iter(refused.fields.values()), [str(refused)])[0]
-            wrong = wrong or InvalidEvent(name[:100], reason)
+            wrong = wrong or InvalidEvent(name[:100] or "body", reason)
     if wrong is None:
         return event
     wrong.event_id = event.get("id") if isinstance(event.get("id"), str) else None
