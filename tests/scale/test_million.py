@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -28,12 +27,9 @@ COOKIE = "session"
 
 def _maker() -> Any:
     """The benchmark's seeded data, stretched over a year and a month up to today."""
-    path = Path(__file__).parents[2] / "benchmarks" / "analytics.py"
-    found = importlib.util.spec_from_file_location("analytics_benchmark", path)
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module
-    found.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+        module = importlib.import_module("analytics")
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     module.DAYS, module.LAST, module.FIRST = DAYS, today, today - timedelta(days=DAYS - 1)
     module.FIRST_US = int(module.FIRST.timestamp()) * 1_000_000
