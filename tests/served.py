@@ -88,6 +88,11 @@ class Postgresql:
         """Where a server of our own keeps its files."""
         return str(self._own.pgdata)
 
+    @property
+    def is_own(self) -> bool:
+        """Started here, so that its settings are ours to change."""
+        return self._own is not None
+
     def url(self, name: str) -> str:
         """The URL of one database of this server."""
         parts = urlsplit(self._url)

@@ -18,7 +18,7 @@ from agentsight.core.measures import DAY_BUCKETS
 T = TypeVar("T", bound=Sequence[Any])
 
 MOST = 250_000  # rows kept at all
-MOST_OF_ONE = 60_000  # rows of one answer
+MOST_OF_ONE = 100_000  # rows of one answer
 _DAY_S = 86_400
 
 
