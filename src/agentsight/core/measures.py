@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain
+from operator import add, itemgetter
 from typing import Final
 
 BUCKET_US: Final = 900_000_000
@@ -169,17 +171,20 @@ class Fold:
         )
 
 
+Cell = dict[tuple[int, str], list[int]]  # (family, key) -> its sums
+
+
 class Deltas:
     """What a change adds to the sums of one agent; adding what another takes away leaves nothing.
 
-    `sums`: (is production, bucket, facet, conversation) -> (measure, key) -> value. `users`: (is production, bucket, facet,
-    customer) -> messages. `facets`: those that may be new.
+    `sums`: (is production, bucket, facet, conversation) -> (family, key) -> sums of the family. `users`: (is production,
+    bucket, facet, customer) -> messages. `facets`: those that may be new.
     """
 
     __slots__ = ("facets", "sums", "users")
 
     def __init__(self) -> None:
-        self.sums: dict[tuple[bool, int, Facet, int], dict[tuple[int, str], int]] = {}
+        self.sums: dict[tuple[bool, int, Facet, int], Cell] = {}
         self.users: defaultdict[tuple[bool, int, Facet, int], int] = defaultdict(int)
         self.facets: set[Facet] = set()
 
@@ -187,39 +192,50 @@ class Deltas:
         self, production: bool, facet: Facet, conversation: int, contributions: Iterable[Contribution], sign: int = 1
     ) -> None:
         """Fold contributions of one conversation in; `sign` -1 takes them away."""
-        sums, users = self.sums, self.users
         bucket, cell = -1, {}
         for at_us, measure, key, value in contributions:
             if at_us // BUCKET_US != bucket:
                 bucket = at_us // BUCKET_US
-                place = (production, bucket, facet, conversation)
-                found = sums.get(place)
-                cell = sums.setdefault(place, {}) if found is None else found
+                cell = self.sums.setdefault((production, bucket, facet, conversation), {})
             if measure == USERS:
-                users[production, bucket, facet, customer_key(key)] += sign * value
-            else:
-                slot = (measure, key)
-                cell[slot] = cell.get(slot, 0) + sign * value
+                self.users[production, bucket, facet, customer_key(key)] += sign * value
+                continue
+            family, place = _FAMILY[measure]
+            row = cell.get((family, key))
+            if row is None:
+                row = cell[family, key] = [0] * TALLIED
+            row[place] += sign * value
 
     def merge(self, other: Deltas) -> None:
         """Fold another change to the same agent in."""
         for place, cell in other.sums.items():
             mine = self.sums.setdefault(place, cell)
             if mine is not cell:
-                for slot, value in cell.items():
-                    mine[slot] = mine.get(slot, 0) + value
+                _fold(mine, cell)
         for there, messages in other.users.items():
             self.users[there] += messages
         self.facets |= other.facets
 
+    def since(self) -> int | None:
+        """The first bucket anything is added to; None: nothing is."""
+        return min((place[1] for place in chain(self.sums, self.users)), default=None)
+
     def rows(self) -> Iterator[tuple[int, int, int, int, int, str, int]]:
         """(is production, plane, measure, bucket or day, facet number, key, value), every plane, nothing that is zero."""
-        planes: defaultdict[tuple[int, int, int, int, int, str], int] = defaultdict(int)
+        together: defaultdict[tuple[bool, int, Facet], Cell] = defaultdict(dict)
         for (production, bucket, facet, _), cell in self.sums.items():
-            own = [(slot, value) for slot, value in cell.items() if value]
+            _fold(together[production, bucket, facet], cell)
+        planes: defaultdict[tuple[int, int, int, int, int, str], int] = defaultdict(int)
+        for (production, bucket, facet), cell in together.items():
+            own = [
+                (measure, key, value)
+                for (family, key), row in cell.items()
+                for measure, value in zip(FAMILIES[family], row, strict=False)
+                if value
+            ]
             for plane, number in facet_ids(facet):
                 at = bucket // DAY_BUCKETS if plane & DAILY else bucket
-                for (measure, key), value in own:
+                for measure, key, value in own:
                     planes[production, plane, measure, at, number, key] += value
         for place, value in planes.items():
             if value:
@@ -231,17 +247,26 @@ class Deltas:
             if value:
                 yield production, bucket, facet_id(ALL_PLANE, facet), customer, value
 
-    def tally_rows(self) -> Iterator[tuple[int, int, int, str, tuple[int, ...]]]:
-        """(conversation, family, bucket, key, sums of the family), nothing that is zero."""
-        tallies: dict[tuple[int, int, int, str], list[int]] = {}
+    def tally_rows(self) -> Iterator[tuple[int, int, int, str, list[int]]]:
+        """(conversation, family, bucket, key, sums of the family), in one order always, nothing that is zero."""
+        told: dict[tuple[int, int], Cell] = {}
         for (_, bucket, _, conversation), cell in self.sums.items():
-            for (measure, key), value in cell.items():
-                if value:
-                    family, place = _FAMILY[measure]
-                    row = tallies.get(there := (conversation, family, bucket, key))
-                    if row is None:
-                        row = tallies[there] = [0] * TALLIED
-                    row[place] += value
-        for there, row in tallies.items():
-            if any(row):
-                yield *there, tuple(row)
+            known = told.get(there := (conversation, bucket))
+            if known is not None:  # it changed its place
+                cell = _fold(known.copy(), cell)
+            told[there] = cell
+        for (conversation, bucket), cell in sorted(told.items(), key=_PLACE):
+            for (family, key), row in sorted(cell.items()):
+                if any(row):
+                    yield conversation, family, bucket, key, row
+
+
+_PLACE = itemgetter(0)
+
+
+def _fold(into: Cell, cell: Cell) -> Cell:
+    """Add what `cell` has; rows of neither change, for both may be told of elsewhere."""
+    for slot, row in cell.items():
+        mine = into.get(slot)
+        into[slot] = row if mine is None else list(map(add, mine, row))
+    return into

@@ -85,8 +85,8 @@ class SqlRollups:
             self._write(agent_id, deltas)
 
     def _write(self, agent_id: int, deltas: Deltas) -> None:
-        past = settled()
-        if any(bucket < past for _, bucket, *_ in (*deltas.sums, *deltas.users)):
+        since = deltas.since()
+        if since is not None and since < settled():
             self.past_changed(agent_id)
         if deltas.facets:
             self._add_facets(agent_id, deltas.facets)
@@ -99,8 +99,11 @@ class SqlRollups:
         )
         if users:
             self._upsert(presence, users)
-        tallies = sorted((agent_id, *place, *own) for *place, own in deltas.tally_rows())
-        if tallies and "tally" in self._names:
+        if "tally" in self._names:
+            tallies = [
+                (agent_id, conversation, family, bucket, key, *sums)
+                for conversation, family, bucket, key, sums in deltas.tally_rows()
+            ]
             self._upsert(tally, tallies)
 
     def past_changed(self, agent_id: int) -> None:
