@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from served import Api, Postgresql, Server, absent
+from served import ENGINE, Api, Postgresql, Server, absent, shared_postgresql
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -21,35 +21,55 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[Postgresql]:
+def postgresql() -> Postgresql:
     """A PostgreSQL server that makes databases."""
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    started = Postgresql()
-    yield started
-    started.close()
+    return shared_postgresql()
+
+
+def pytest_sessionfinish() -> None:
+    if shared_postgresql.cache_info().currsize:
+        shared_postgresql().close()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What asks a server runs on both engines: where engines could differ always, elsewhere in `make test-all`."""
+    """Where engines could differ most, what asks a server runs on both in every run."""
     if "server" in metafunc.fixturenames:
-        room, _, name = metafunc.module.__name__.rpartition(".")
-        if room in ONCE:
-            return
-        marks = () if name in ALWAYS_TWICE else (pytest.mark.exhaustive,)
-        engines = ["sqlite", pytest.param("postgresql", marks=marks)]
+        name = metafunc.module.__name__.rpartition(".")[2]
+        engines = ["sqlite", "postgresql"] if name in ALWAYS_TWICE else [ENGINE]
         metafunc.parametrize("server", engines, indirect=True, scope="session")
 
 
-ONCE = ("sdk", "seeds", "pages", "chat", "docs")  # rooms that do not care where the server keeps things
 ALWAYS_TWICE = ("test_bad_input", "test_files", "test_isolation", "test_numbers", "test_order", "test_reading")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A run for another engine (`make test-postgresql`) leaves out what names its engine itself: it ran before."""
+    if ENGINE == "sqlite":
+        return
+    kept: dict[bool, list[pytest.Item]] = {True: [], False: []}
+    for item in items:
+        kept[_names_its_engine(item)].append(item)
+    config.hook.pytest_deselected(items=kept[True])
+    items[:] = kept[False]
+
+
+def _names_its_engine(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    asked = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    shared = asked.pop("server", None)
+    twice = item.path.stem in ALWAYS_TWICE and shared is not None
+    marked = item.get_closest_marker("sqlite") is not None
+    return marked or twice or "postgresql" in fixtures or bool({"sqlite", "postgresql"} & set(map(str, asked.values())))
 
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A started server that all tests of this process share; each keeps to agents of its own."""
-    is_sqlite = getattr(request, "param", "sqlite") == "sqlite"
-    database = None if is_sqlite else request.getfixturevalue("postgresql").fresh()
-    started = Server(tmp_path_factory.mktemp("server"), database=database)
+    folder = tmp_path_factory.mktemp("server")
+    is_sqlite = request.param == "sqlite"
+    database = f"sqlite:///{folder / 'a.db'}" if is_sqlite else request.getfixturevalue("postgresql").fresh()
+    started = Server(folder, database=database)
     yield started
     log = started.log()
     assert started.stop() in (0, -15), "SIGTERM ends a server cleanly"

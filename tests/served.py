@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
@@ -41,6 +41,26 @@ def absent(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
+
+
+ENGINE = os.environ.get("AGENTSIGHT_TEST_ENGINE", "sqlite")
+"""Where a run of the suites keeps what its tests do not say the place of."""
+
+
+def database_of(data: Path) -> str:
+    """The URL of the database that belongs to a data folder, on the engine this run is for."""
+    return f"sqlite:///{data / 'agentsight.db'}" if ENGINE == "sqlite" else _database_of(data.absolute())
+
+
+@cache
+def _database_of(data: Path) -> str:
+    return shared_postgresql().fresh()
+
+
+@cache
+def shared_postgresql() -> Postgresql:
+    """The PostgreSQL server all tests of this process share."""
+    return Postgresql()
 
 
 class Postgresql:
@@ -177,7 +197,7 @@ class Server:
         options: Sequence[str] = (),
         **env: str,
     ):
-        self.data, self.database = data, database or f"sqlite:///{data / 'agentsight.db'}"
+        self.data, self.database = data, database or database_of(data)
         data.mkdir(parents=True, exist_ok=True)
         self._log = open(data / "server.log", "ab")  # noqa: SIM115 -- open as long as the process
         self.process = subprocess.Popen(

@@ -14,6 +14,8 @@ import pytest
 from agentsight.storage.sqlite import driver
 from served import Api, Server, message
 
+pytestmark = pytest.mark.sqlite  # PostgreSQL's own troubles: test_postgresql.py
+
 
 def filled(api: Api) -> list[str]:
     """Write ever smaller batches until the server refuses even the smallest, five times; gives what was acknowledged.

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agentsight.storage.sqlite import driver
-from served import Api, Server, event, message
+from agentsight.storage import open_storage
+from served import ENGINE, Api, Server, database_of, event, message
 
 WRITERS = 6
 
@@ -82,27 +82,35 @@ def begun(writers: list[Writer]) -> None:
         time.sleep(0.01)
 
 
+INDEXED = {  # how many messages of conversation `c` the search knows
+    "sqlite": "SELECT count(*) FROM message_text t JOIN event e ON e.id = t.rowid WHERE e.conversation = c.id",
+    "postgresql": "SELECT count(*) FROM event WHERE conversation = c.id AND kind = 'message'",
+}
+
+
 def stored(data: Path) -> dict[str, list[tuple[int, str]]]:
     """What the database holds, read past the server: content -> (row id, conversation id) of each copy."""
-    connection = driver().connect(str(data / "agentsight.db"))
+    storage: Any = open_storage(database_of(data))
     try:
-        assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert storage.check() == []
         found: dict[str, list[tuple[int, str]]] = {}
-        rows = connection.execute(
-            "SELECT event.content, event.id, conversation.conversation_id FROM event "
-            "JOIN conversation ON conversation.id = event.conversation WHERE event.kind = 'message'"
-        )
-        for content, row, conversation_id in rows:
-            found.setdefault(content, []).append((row, conversation_id))
-        counts = connection.execute(
-            "SELECT message_count, (SELECT count(*) FROM event WHERE conversation = c.id AND kind = 'message'), "
-            "(SELECT count(*) FROM message_text t JOIN event e ON e.id = t.rowid WHERE e.conversation = c.id) "
-            "FROM conversation c"
-        ).fetchall()
+        with storage.looking() as connection:
+            if ENGINE == "sqlite":
+                assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+            rows = connection.exec_driver_sql(
+                "SELECT event.content, event.id, conversation.conversation_id FROM event "
+                "JOIN conversation ON conversation.id = event.conversation WHERE event.kind = 'message'"
+            )
+            for content, row, conversation_id in rows:
+                found.setdefault(content, []).append((row, conversation_id))
+            counts = connection.exec_driver_sql(
+                "SELECT message_count, (SELECT count(*) FROM event WHERE conversation = c.id AND kind = 'message'), "
+                f"({INDEXED[ENGINE]}) FROM conversation c"
+            ).fetchall()
         assert all(head == rows == indexed for head, rows, indexed in counts), counts
         return found
     finally:
-        connection.close()
+        storage.close()
 
 
 def check(data: Path, writers: list[Writer]) -> None:
@@ -200,6 +208,7 @@ def test_a_second_server_on_the_same_folder_serves_the_same_conversations(start:
         assert one.conversation("c")["messages"] == other.conversation("c")["messages"]
 
 
+@pytest.mark.sqlite
 def test_the_database_stands_in_wal_and_full(start: Callable[..., Server], tmp_path: Path):
     server = start()
     with server.api() as api:

@@ -12,12 +12,13 @@ import httpx
 import pytest
 
 from agentsight.storage import open_storage
-from served import Server, environment
+from served import Server, database_of, environment
 
 
 def run(data: Path, *words: str, stdin: str = "", status: int = 0) -> str:
     command = [sys.executable, "-m", "agentsight.cli", *words, "--data", str(data)]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment(), timeout=60)
+    env = environment(AGENTSIGHT_DATABASE_URL=database_of(data))
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, env=env, timeout=60)
     assert done.returncode == status, done.stderr + done.stdout
     return (done.stdout or done.stderr).strip()
 
@@ -64,7 +65,7 @@ def test_people_are_made_with_a_password_changed_and_let_go(tmp_path: Path):
     found = run(tmp_path, "doctor")
     assert "audit log: Acme: 7 lines" in found
 
-    storage = open_storage(f"sqlite:///{tmp_path / 'agentsight.db'}")
+    storage = open_storage(database_of(tmp_path))
     storage.write(lambda store: store._driver.run("DELETE FROM audit WHERE number = 3")).result()  # type: ignore[attr-defined]
     storage.close()
     assert "line 3 is missing" in run(tmp_path, "doctor", status=1)

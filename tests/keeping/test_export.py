@@ -20,16 +20,16 @@ from agentsight import wire
 from agentsight.core import flat, ingest, tenancy
 from agentsight.storage import open_storage
 from agentsight.storage.migrate import migrate
-from served import environment, event, message
+from served import database_of, event, message
 
-from .commands import agentsight, told
+from .commands import agentsight, beside, told
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "a,=1+1", "＝1+1", '"=1', " =1", "|cmd")
 
 
 def _fill(data: Path, *batches: list[dict[str, Any]]) -> None:
     """Store events straight, without a server."""
-    storage = open_storage(f"sqlite:///{data / 'agentsight.db'}")
+    storage = open_storage(database_of(data))
     migrate(storage)
 
     def make(store: Any) -> Any:
@@ -97,7 +97,7 @@ def test_parquet_holds_the_same_rows_with_their_types(data: Path, tmp_path: Path
 
 def agentsight_bytes(data: Path, *words: str) -> bytes:
     command = [sys.executable, "-m", "agentsight.cli", "export", "--agent", "A", "--organization", "acme", *words]
-    return subprocess.run([*command, "--data", str(data)], capture_output=True, env=environment(), check=True).stdout
+    return subprocess.run([*command, "--data", str(data)], capture_output=True, env=beside(data), check=True).stdout
 
 
 def test_a_file_is_whole_and_its_manifest_says_what_is_in_it(data: Path, tmp_path: Path):
@@ -124,7 +124,7 @@ def test_what_cannot_be_is_refused_in_one_line(data: Path, tmp_path: Path):
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(data: Path):
     command = f"{sys.executable} -m agentsight.cli export --agent A --organization acme --data {data} --format csv | head -c 10"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, env=environment())
+    done = subprocess.run(["bash", "-c", command], capture_output=True, env=beside(data))
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -177,7 +177,7 @@ def _measured(data: Path, form: str) -> tuple[float, float, float]:
     command = [sys.executable, "-m", "agentsight.cli", "export", "--agent", "A", "--organization", "acme"]
     began = time.monotonic()
     process = subprocess.Popen(
-        [*command, "--format", form, "--data", str(data)], stdout=subprocess.PIPE, env=environment()
+        [*command, "--format", form, "--data", str(data)], stdout=subprocess.PIPE, env=beside(data)
     )
     assert process.stdout is not None
     first = process.stdout.read(1)

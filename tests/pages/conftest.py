@@ -21,7 +21,7 @@ from agentsight.server.pages.shell import PLACES
 from agentsight.server.settings import Settings
 from agentsight.storage import open_storage
 from agentsight.storage.migrate import migrate
-from served import Server
+from served import Server, database_of
 
 CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -40,7 +40,6 @@ class Site:
     storage: Storage
     owner: str  # session tokens
     client: str
-    file: Path  # where everything is stored
     base: str = ""
     agents: dict[str, int] = field(default_factory=dict)
 
@@ -67,7 +66,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     data = tmp_path_factory.mktemp("pages")
     settings = Settings.of(data)
-    storage = open_storage(settings.database_url)
+    storage = open_storage(database_of(data))
     migrate(storage)
     demo.fill(storage, settings.files, now_us())
 
@@ -83,7 +82,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
     owner, client, base, agents = storage.write(people).result()
     server = Server(data)
-    yield Site(server, storage, owner, client, data / "agentsight.db", base, agents)
+    yield Site(server, storage, owner, client, base, agents)
     server.stop()
     storage.close()
 

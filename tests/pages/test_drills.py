@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import html
 import re
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from agentsight.core import exchange, sessions, tenancy
 from agentsight.core.ports import Store
@@ -32,14 +30,14 @@ Row = dict[str, Any]
 
 
 class Oracle:
-    """The rows of an agent as they lie in the file, counted without a word of SQL and without a rollup."""
+    """The rows of an agent as they are stored, counted without a word of SQL and without a rollup."""
 
-    def __init__(self, file: Path, agent_id: int):
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
-            database.row_factory = sqlite3.Row
+    def __init__(self, storage: Any, agent_id: int):
+        with storage.looking() as database:
 
             def rows(table: str) -> list[Row]:
-                return [dict(row) for row in database.execute(f"SELECT * FROM {table} WHERE agent_id = ?", (agent_id,))]
+                asked = text(f"SELECT * FROM {table} WHERE agent_id = :agent")
+                return [dict(row) for row in database.execute(asked, {"agent": agent_id}).mappings()]
 
             self.heads = {head["id"]: head for head in rows("conversation") if head["deleted_us"] is None}
             self.events = sorted(rows("event"), key=lambda row: (row["conversation"], row["occurred_us"], row["seq"]))
@@ -150,7 +148,7 @@ def walk(web: httpx.Client, oracle: Oracle, base: str, query: str) -> set[str]:
 @pytest.mark.slow
 def test_every_number_of_the_sample_data_opens_what_it_counted(site: Site, web: httpx.Client):
     slug = site.base.rpartition("/")[2]
-    kinds = walk(web, Oracle(site.file, site.agents[slug]), site.base, "?range=30d&tz=Europe/Berlin")
+    kinds = walk(web, Oracle(site.storage, site.agents[slug]), site.base, "?range=30d&tz=Europe/Berlin")
     assert kinds >= {"started", "messages", "users", "answered", "timed", "escalated", "feedback", "tokens", "tool_runs",
                      "tool_errors", "clicks"}  # fmt: skip
 
@@ -173,5 +171,5 @@ def test_every_number_of_imported_conversations_opens_what_it_counted(site: Site
 
     agent_id, session, base = site.storage.write(bring).result()
     with site.http(session) as web:
-        kinds = walk(web, Oracle(site.file, agent_id), base, "?range=12m&by=month")
+        kinds = walk(web, Oracle(site.storage, agent_id), base, "?range=12m&by=month")
     assert kinds >= {"started", "messages", "users", "answered", "tool_runs"}

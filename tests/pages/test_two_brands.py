@@ -82,7 +82,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         House("Aurora Travel", "aurora-travel", "stats.aurora.test", "#c2185b", "Polly", "kittiwake"),
         House("Baltic Bank", "baltic-bank", "numbers.baltic.test", "#00796b", "Teller", "dunnock"),
     )
-    storage = open_storage(f"sqlite:///{server.data / 'agentsight.db'}")
+    storage = open_storage(server.database)
     blobs = FileBlobs(server.data / "files")
     for house in houses:
         _lived_in(server, house)

@@ -114,7 +114,7 @@ def furnish(server: Server, storage: Storage, slug: str) -> House:
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     data = tmp_path_factory.mktemp("town")
     server = Server(data)
-    storage = open_storage(f"sqlite:///{data / 'agentsight.db'}")
+    storage = open_storage(server.database)
     yield Town(
         server, storage, furnish(server, storage, "alpha"), furnish(server, storage, "beta"), routes(data / "routes")
     )

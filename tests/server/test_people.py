@@ -126,7 +126,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         AGENTSIGHT_PUBLIC_URL=PUBLIC,
         AGENTSIGHT_TRUSTED_PROXIES="127.0.0.1",
     )
-    storage = open_storage(f"sqlite:///{data / 'agentsight.db'}")
+    storage = open_storage(server.database)
 
     def make(store: Store) -> User:
         organization = tenancy.ensure_organization(store, "Acme", now_us())

@@ -33,8 +33,7 @@ def take(storage: Any, blobs: Blobs, data: Path, to: Path, now_us: int) -> dict[
     facts = storage.facts()
     with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as room, _whole(to) as file:
         copy = Path(room) / DATABASE[facts["engine"]]
-        storage.copy_to(copy)
-        counts = _counts(storage, copy)
+        counts = storage.copy_to(copy) or _counts(copy)
         archive = Writing(file, FORM)
         with copy.open("rb") as source:
             archive.add(copy.name, source)
@@ -73,15 +72,12 @@ def _whole(to: Path) -> Iterator[Any]:
         raise
 
 
-def _counts(storage: Any, copy: Path) -> dict[str, int]:
-    """What the copy holds; of PostgreSQL, what the database holds a moment later.
+def _counts(copy: Path) -> dict[str, int]:
+    """What a copy of a SQLite database holds.
 
     Raises:
         ServerFailed: the copy is not sound, so neither is the database.
     """
-    if copy.name != DATABASE["SQLite"]:
-        told: dict[str, int] = storage.read(lambda store: store.keeping.counts())
-        return told
     opened = open_storage(f"sqlite:///{copy}")
     try:
         if wrong := opened.check():

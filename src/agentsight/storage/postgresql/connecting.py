@@ -10,11 +10,12 @@ from sqlalchemy.engine import URL
 
 READERS = 8
 CONNECT_S = 3
+OURS = "agentsight"  # what sessions of ours are called, for administrators and for who asks whether a server works here
 WAIT_MS = 5_000  # how long a lock of somebody else is waited for
 
 
 def connected_engine(url: URL, read_only: bool = False, **options: Any) -> Engine:
-    settled = {"connect_timeout": CONNECT_S, "client_encoding": "utf8"}
+    settled = {"connect_timeout": CONNECT_S, "client_encoding": "utf8", "fallback_application_name": OURS}
     engine = create_engine(url, connect_args=settled, query_cache_size=1_000, hide_parameters=True, **options)
 
     @event.listens_for(engine, "connect")

@@ -23,7 +23,7 @@ from sqlalchemy import exc as sql
 from sqlalchemy.engine import make_url
 
 from agentsight.core.ports import Store
-from agentsight.errors import ConfigError
+from agentsight.errors import ConfigError, Conflict
 
 from ..bell import Bell
 from ..sql import schema
@@ -32,7 +32,7 @@ from ..sql.remembered import Remembered
 from ..sql.rows import Driver
 from ..sql.store import SqlStore
 from ..sql.writer import Change, Writer, refuse, run
-from .connecting import CONNECT_S, WAIT_MS, connected_engine, reading_engine
+from .connecting import CONNECT_S, OURS, WAIT_MS, connected_engine, reading_engine
 from .dialect import JOB, MIGRATING, WRITING, PostgresqlDialect
 from .failures import HELD, TWICE, Unsettled, explained, is_lost, is_trouble, passes, state_of
 from .search import fold_messages, grams
@@ -43,6 +43,7 @@ T = TypeVar("T")
 TAKERS = 1  # threads that take events in; a second one brought nothing, for both meet at the sums (decisions/0004)
 REPLICA_REST_S = 5.0  # after it did not answer
 PATIENCE_S = 4.0  # how long a change is tried again while the database restarts or fails over
+LEAVING_S = 2.0  # a session that was closed is listed a moment longer
 MEETINGS = 20  # how often a change begins again because somebody stored the same at the same moment
 _log = logging.getLogger("agentsight.storage")
 
@@ -237,12 +238,34 @@ class PostgresqlStorage:
                 return True
             return connection.exec_driver_sql("SELECT 1 FROM organization LIMIT 1").first() is None
 
-    def copy_to(self, path: Path) -> None:
-        """The whole database as of one moment, as pg_dump writes it; writers go on meanwhile."""
-        self._program("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={path}")
+    def copy_to(self, path: Path) -> dict[str, int]:
+        """The whole database as of one moment, as pg_dump writes it; gives what it holds. Writers go on meanwhile."""
+        with self._connected(self._readers) as connection:
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            moment = connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar()
+            counts = SqlStore(Driver(connection, self._dialect, self._compiled)).keeping.counts()
+            told = ("--format=custom", "--no-owner", "--no-privileges", f"--snapshot={moment}", f"--file={path}")
+            self._program("pg_dump", *told)
+        return counts
 
     def replace_by(self, path: Path) -> None:
-        """Let what pg_dump wrote at `path` be in the database from here on, instead of what is there."""
+        """Let what pg_dump wrote at `path` be in the database from here on, instead of what is there. This storage is of no
+        use afterwards.
+
+        Raises:
+            Conflict: a server works on the database.
+        """
+        self.close()
+        with self._connect_alone() as connection:
+            others = (
+                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                f"AND application_name LIKE '{OURS}%' LIMIT 1"
+            )
+            until = time.monotonic() + LEAVING_S
+            while connection.execute(others).fetchone():
+                if time.monotonic() > until:
+                    raise Conflict("a server works on this database; stop it first")
+                time.sleep(0.05)
         self._program(
             "pg_restore", "--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction", str(path)
         )
@@ -260,6 +283,8 @@ class PostgresqlStorage:
         env = {**os.environ, **({"PGPASSWORD": str(self._url.password)} if self._url.password else {})}
         done = subprocess.run([found, f"--dbname={url}", *options], env=env, capture_output=True, text=True)
         if done.returncode:
+            if "version mismatch" in done.stderr:
+                raise ConfigError(f"{found} is older than the server; install PostgreSQL's client programs of its version")
             lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or ["it did not say why"]
             raise ConfigError(f"{name} failed: {lines[0][:300]}")
 
