@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help demo test test-all check providers format lock bench clean
+.PHONY: help demo test test-all test-postgresql check providers format lock bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
@@ -18,7 +18,14 @@ test: .venv/dev chromium  ## install, then every check and the whole test suite
 test-all: .venv/dev chromium  ## the same with the exhaustive suites, and the chat with every vendor's packages
 	$(MAKE) lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+	$(MAKE) test-postgresql AND=
 	$(MAKE) providers
+
+# Suites that ask a server or keep data, and do not name an engine themselves.
+ENGINES := tests/clients tests/durability tests/journeys tests/keeping tests/pages tests/scale tests/seeds tests/server
+AND ?= -m "not exhaustive"
+test-postgresql: .venv/dev chromium  ## what asks a server once more, with everything kept in PostgreSQL
+	AGENTSIGHT_TEST_ENGINE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(AND) $(ENGINES)
 
 providers: .venv/dev  ## the chat's providers and examples, in an environment for each list of tests/chat/environments
 	$(BIN)/python tests/chat/environments/run.py

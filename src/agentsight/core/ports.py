@@ -256,6 +256,22 @@ class Rollups(Protocol):
         """Put what was written beside in place of what was stored; a sentence for each sum that differed."""
 
 
+class Older(Protocol):
+    """What an older version left out of the sums it does not know, while it worked on the same database."""
+
+    def worked(self, agent_id: int) -> bool:
+        """Whether this agent's sums lack something."""
+
+    def take_up(self, agent_id: int) -> int:
+        """Let the sums by time tell of what it stored; gives since when tallies may be wrong, in microseconds."""
+
+    def tally(self, agent_id: int, conversations: Sequence[int], deltas: Deltas) -> None:
+        """Let these be the tallies of these conversations."""
+
+    def done(self, agent_id: int) -> None:
+        """All tallies are right."""
+
+
 class Reports(Protocol):
     """Reports people froze; the organization comes first."""
 
@@ -522,6 +538,9 @@ class Store(Protocol):
 
     @property
     def rollups(self) -> Rollups: ...
+
+    @property
+    def older(self) -> Older: ...
 
     @property
     def reports(self) -> Reports: ...

@@ -1,4 +1,4 @@
-"""What the server does by itself, in the background: retention, and files nothing names."""
+"""What the server does by itself, in the background: retention, files nothing names, sums an older version knows nothing of."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from agentsight.core import attachments, retention
+from agentsight.core import attachments, older, retention
 from agentsight.core.erasing import Elsewhere
 from agentsight.core.model import Agent
 from agentsight.core.ports import Blobs, Storage
 from agentsight.errors import AgentSightError
 
 FIRST_S, EVERY_S = 300, 6 * 3600
+OLDER_S = 10  # how often it is looked whether an older version has worked beside this one
 YOUNG_US = 24 * 3600 * 1_000_000  # a file whose row is still on its way is younger than this
 REST_S = 0.05  # between two transactions, for everybody else
 COPIES = "before-*"  # of the database, taken before migrations
@@ -39,17 +40,27 @@ async def running(storage: Storage, blobs: Blobs) -> AsyncIterator[None]:
 
 
 def _go_on(storage: Storage, blobs: Blobs, stopped: threading.Event) -> None:
-    patience_s: float = FIRST_S
-    while not stopped.wait(patience_s):
-        patience_s = EVERY_S
+    due = time.monotonic() + FIRST_S
+    while not stopped.wait(OLDER_S):
         try:
-            with storage.alone("upkeep") as mine:
-                if mine:
-                    once(storage, blobs, stopped)
+            make_good(storage, stopped)
+            if time.monotonic() >= due:
+                due = time.monotonic() + EVERY_S
+                with storage.alone("upkeep") as mine:
+                    if mine:
+                        once(storage, blobs, stopped)
         except AgentSightError as trouble:  # the database rests; the next time is soon enough
             _log.warning("upkeep was put off: %s", trouble)
         except Exception:
             _log.exception("upkeep failed")
+
+
+def make_good(storage: Storage, stopped: threading.Event) -> None:
+    """Let the sums tell of what an older version stored, if one did."""
+    for scope in older.left_out(storage):
+        with storage.alone("older") as mine:
+            if mine:
+                older.put_in(storage, scope, partial(stopped.wait, REST_S), stopped.is_set)
 
 
 def once(storage: Storage, blobs: Blobs, stopped: threading.Event) -> None:

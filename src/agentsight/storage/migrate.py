@@ -54,7 +54,7 @@ def migrate(storage: Any) -> tuple[str | None, str]:
         if fits(before):
             return before, str(before)
         if before is not None:
-            storage.before_migrating(latest())
+            storage.before_migrating(connection, latest())
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -228,8 +228,10 @@ class PostgresqlStorage:
             return distribute(connection)
 
     # -- copies ------------------------------------------------------------------------------------------------------
-    def before_migrating(self, to: str) -> None:
-        """A migration is one transaction here; copies are the administrator's."""
+    def before_migrating(self, connection: Connection, to: str) -> None:
+        """Servers that still work on the database store nothing until it is over: a migration counts what is there. It is one
+        transaction here; copies are the administrator's."""
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITING})")
 
     def is_empty(self) -> bool:
         """Nobody has put anything in it yet."""
@@ -284,7 +286,9 @@ class PostgresqlStorage:
         done = subprocess.run([found, f"--dbname={url}", *options], env=env, capture_output=True, text=True)
         if done.returncode:
             if "version mismatch" in done.stderr:
-                raise ConfigError(f"{found} is older than the server; install PostgreSQL's client programs of its version")
+                raise ConfigError(
+                    f"{found} is older than the server; install PostgreSQL's client programs of its version"
+                )
             lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or ["it did not say why"]
             raise ConfigError(f"{name} failed: {lines[0][:300]}")
 

@@ -10,6 +10,7 @@ from .history import SqlHistory
 from .hosts import SqlHosts
 from .keeping import SqlKeeping
 from .moving import SqlMoving
+from .older import SqlOlder
 from .people import SqlPeople
 from .reports import SqlReports
 from .rollups import SqlRollups
@@ -39,6 +40,10 @@ class SqlStore:
     @cached_property
     def rollups(self) -> SqlRollups:
         return SqlRollups(self._driver)
+
+    @cached_property
+    def older(self) -> SqlOlder:
+        return SqlOlder(self._driver, self.rollups)
 
     @cached_property
     def reports(self) -> SqlReports:

@@ -229,7 +229,7 @@ class SqliteStorage:
         raise ConfigError("only a PostgreSQL database on a server with the Citus extension can be distributed")
 
     # -- copies ------------------------------------------------------------------------------------------------------
-    def before_migrating(self, to: str) -> None:
+    def before_migrating(self, connection: Connection, to: str) -> None:
         """Keep a copy beside the database, if there is anything in it, and let go of the oldest copies.
 
         Raises:
