@@ -98,6 +98,7 @@ FILTERS: Final[dict[str, str]] = {
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
+_FINER = re.compile(r"\d[.,]\d{6}[5-9]")  # than microseconds, to be rounded up
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -232,13 +233,18 @@ def _second_us(value: str, field: str) -> int:
 
 
 def _instant_us(value: str, field: str) -> int:
+    finer = _FINER.search(value)
     try:
-        moment = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value.upper())
     except ValueError:
         raise InvalidEvent(field, "is not an ISO 8601 time such as 2026-11-21T08:00:00Z") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    occurred_us = (moment - _EPOCH) // _US
+    return within_years((moment - _EPOCH) // _US + (finer is not None), field)
+
+
+def within_years(occurred_us: int, field: str) -> int:
+    """The same time. Raises InvalidEvent where it is not between the years 1970 and 2100."""
     if not 0 <= occurred_us < 4_102_444_800_000_000:
         raise InvalidEvent(field, "is not between the years 1970 and 2100")
     return occurred_us
@@ -331,7 +337,7 @@ def _count(says: str) -> Field:
             raise InvalidEvent(field, f"must be between 0 and {MAX_TOKENS}")
         return int(value)
 
-    return Field(read, says, {"type": "integer", "minimum": 0})
+    return Field(read, says, {"type": "integer", "minimum": 0, "maximum": MAX_TOKENS})
 
 
 def _duration(says: str) -> Field:
@@ -342,7 +348,7 @@ def _duration(says: str) -> Field:
             raise InvalidEvent(field, f"must be between 0 and {MAX_DURATION_MS} milliseconds")
         return value
 
-    return Field(read, says, {"type": "number", "minimum": 0})
+    return Field(read, says, {"type": "number", "minimum": 0, "maximum": MAX_DURATION_MS})
 
 
 def _flag(says: str) -> Field:
@@ -393,6 +399,7 @@ EVENTS: Final[dict[str, dict[str, Field]]] = {
             lambda value, field: read_environment(value),
             "production, or development (kept out of analytics)",
             {"type": "string", "enum": list(ENVIRONMENTS)},
+            choices=frozenset(ENVIRONMENTS),
         ),
         "is_used": _flag("false: opened, nothing said yet"),
         "metadata": _METADATA,

@@ -46,10 +46,9 @@ def scope_of(agent: Agent) -> Scope:
     return Scope(agent.organization_id, (agent.id,))
 
 
-def accepting(agent: Agent, *events: dict[str, Any]) -> Callable[[Store], Any]:
+def accepting(agent: Agent, *events: dict[str, Any]) -> ingest.Intake:
     """A change that stores these events of our own contract."""
-    drafts = [wire.parse(event) for event in events]
-    return lambda store: ingest.accept(store, agent, drafts, NOW_US)
+    return ingest.Intake(agent, [wire.parse(event) for event in events], NOW_US)
 
 
 @pytest.fixture

@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 
+from agentsight import wire
+from agentsight.core import ingest, metrics
 from agentsight.core.model import Agent, Filter
 from agentsight.core.ports import Storage, Store
-from agentsight.errors import ConfigError, NotFound, ServerFailed
+from agentsight.errors import ConfigError, InvalidEvent, NotFound, ServerFailed
 from agentsight.storage import open_storage
 from agentsight.storage.migrate import migrate
 from agentsight.storage.sql.writer import WAITING
 from agentsight.storage.sqlite import driver
 from served import message
 
-from .conftest import accepting, new_agent, scope_of
+from .conftest import NOW_US, accepting, new_agent, scope_of
 
 
 class Gate:
@@ -85,6 +87,54 @@ def test_an_error_nobody_expected_costs_only_its_own_change(storage: Storage, ag
         broken.result(20)
     sound.result(20)
     assert texts(storage, agent) == ["kept"]
+
+
+def test_events_that_wait_together_are_stored_as_one_and_each_hears_of_its_own(
+    storage: Storage, agent: Agent, monkeypatch: pytest.MonkeyPatch
+):
+    other, calls = new_agent(storage), []
+    accept = ingest.accept
+    monkeypatch.setattr(ingest, "accept", lambda *told, **more: calls.append(1) or accept(*told, **more))
+    storage.write(accepting(agent, {**message("c", "known"), "id": "known"})).result(20)
+    gate = Gate(storage)
+    said = [
+        accepting(agent, {**message("c", "one"), "id": "1"}, {**message("d", "two"), "id": "2"}),
+        accepting(agent, {**message("c", "one"), "id": "1"}, {**message("c", "again"), "id": "known"}),
+        ingest.Intake(agent, [InvalidEvent("id", "is required"), wire.parse(message("e", "three"))], NOW_US),
+        accepting(other, {**message("c", "one"), "id": "1"}),
+    ]
+    calls.clear()
+    futures = [storage.write(one) for one in said]
+    gate.open()
+    first, second, third, fourth = (future.result(20) for future in futures)
+    assert len(calls) == 2, "one agent's, then the other's"
+    told = [[verdict.verdict for verdict in verdicts] for verdicts in (first, second, third, fourth)]
+    assert told == [["accepted"] * 2, ["duplicate"] * 2, ["rejected", "accepted"], ["accepted"]]
+    assert (second[0].row, second[0].conversation) == (first[0].row, first[0].conversation)
+    assert second[1].conversation == first[0].conversation != first[1].conversation
+    assert texts(storage, agent) == ["known", "one", "three", "two"] and texts(storage, other) == ["one"]
+
+
+def test_where_what_was_joined_fails_each_is_stored_by_itself(
+    storage: Storage, agent: Agent, monkeypatch: pytest.MonkeyPatch
+):
+    accept = ingest.accept
+
+    def picky(store: Store, agent: Agent, drafts: Any, *more: Any) -> Any:
+        done = accept(store, agent, drafts, *more)
+        if any(draft.fields["content"] == "poison" for draft in drafts):
+            raise ZeroDivisionError("after it was written")
+        return done
+
+    monkeypatch.setattr(ingest, "accept", picky)
+    gate = Gate(storage)
+    futures = [storage.write(accepting(agent, message("c", text))) for text in ("a", "poison", "b")]
+    gate.open()
+    with pytest.raises(ZeroDivisionError):
+        futures[1].result(20)
+    assert [future.result(20)[0].verdict for future in (futures[0], futures[2])] == ["accepted"] * 2
+    assert texts(storage, agent) == ["a", "b"]
+    assert storage.write(lambda store: metrics.rebuild(store, scope_of(agent))).result() == []
 
 
 def test_changes_that_wait_together_share_a_commit(storage: Storage, agent: Agent, monkeypatch: pytest.MonkeyPatch):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from agentsight.errors import InvalidEvent
@@ -15,6 +18,9 @@ from .ports import Store
 
 DESCRIPTIVE = ("customer_id", "customer_ip_address", "device", "source", "language", "name", "environment")
 _LAST = 2**62
+_IN_ORDER = attrgetter("occurred_us", "seq", "id")
+
+Fresh = tuple[Draft, Verdict]  # of an event nobody has stored yet
 
 
 def accept(
@@ -26,35 +32,56 @@ def accept(
     was erased is accepted and discarded. `source` is where
     feedback comes from: `customer` (an API key) or `platform` (a signed-in person).
     """
-    sound = [(index, draft) for index, draft in enumerate(drafts) if isinstance(draft, Draft)]
-    keys = dict.fromkeys(draft.conversation_id for _, draft in sound)
-    heads = store.conversations.live(
-        agent.id, list(keys), to_change=True
-    )  # first: what is known is known under its lock
-    known = _known(store, agent, [draft for _, draft in sound])
-    verdicts = {i: _rejected(i, draft) for i, draft in enumerate(drafts) if isinstance(draft, InvalidEvent)}
-    fresh: list[tuple[int, Draft]] = []
-    first_index: dict[str, int] = {}
-    for index, draft in sound:
-        if draft.event_id in known:
-            stored = known[draft.event_id]
-            verdicts[index] = Verdict(index, draft.event_id, "duplicate", stored.id, stored.conversation)
-        elif draft.event_id in first_index:
-            verdicts[index] = Verdict(index, draft.event_id, "duplicate")
+    sound = [draft for draft in drafts if type(draft) is Draft]
+    keys = list(dict.fromkeys([draft.conversation_id for draft in sound]))
+    heads = store.conversations.live(agent.id, keys, to_change=True)  # first: what is known is known under its lock
+    known = _known(store, agent, sound)
+    verdicts: list[Verdict] = []
+    fresh: list[Fresh] = []
+    firsts: dict[str, Verdict] = {}
+    repeated: list[tuple[Verdict, Verdict]] = []
+    for draft in drafts:
+        if isinstance(draft, InvalidEvent):
+            verdict = Verdict(draft.event_id, "rejected", field=draft.field, reason=draft.reason)
+        elif (stored := known.get(draft.event_id)) is not None:
+            verdict = Verdict(draft.event_id, "duplicate", stored.id, stored.conversation)
+        elif (first := firsts.get(draft.event_id)) is not None:
+            verdict = Verdict(draft.event_id, "duplicate")
+            repeated.append((verdict, first))
         else:
-            first_index[draft.event_id] = index
-            fresh.append((index, draft))
-    gone = tombstones.erased(store, agent, [draft for _, draft in fresh], now_us) if fresh else frozenset()
+            verdict = firsts[draft.event_id] = Verdict(draft.event_id, "accepted")
+            fresh.append((draft, verdict))
+        verdicts.append(verdict)
+    gone = tombstones.erased(store, agent, [draft for draft, _ in fresh], now_us) if fresh else frozenset()
     if gone:
         _forget(store, agent, [head for key, head in heads.items() if key in gone and head.customer_id is None])
-        for index, draft in fresh:
-            if draft.conversation_id in gone:
-                verdicts[index] = Verdict(index, draft.event_id, "accepted", discarded=True)
-        fresh = [(index, draft) for index, draft in fresh if draft.conversation_id not in gone]
+        for draft, verdict in fresh:
+            verdict.discarded = draft.conversation_id in gone
+        fresh = [(draft, verdict) for draft, verdict in fresh if not verdict.discarded]
     if fresh:
-        for index, draft, row, conversation in _store(store, agent, fresh, heads, now_us, source):
-            verdicts[index] = Verdict(index, draft.event_id, "accepted", row, conversation)
-    return [verdicts[index] for index in range(len(drafts))]
+        _store(store, agent, fresh, heads, source)
+    for verdict, first in repeated:
+        verdict.row, verdict.conversation = first.row, first.conversation
+    return verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """`accept` as a change on its way to the writer, which stores those of one agent that wait together as one."""
+
+    joins: Agent
+    drafts: Sequence[Draft | InvalidEvent]
+    now_us: int
+
+    def __call__(self, store: Store) -> list[Verdict]:
+        return accept(store, self.joins, self.drafts, self.now_us)
+
+    def together(self, store: Store, others: Sequence[Intake]) -> list[list[Verdict]]:
+        """What each, this one first, would have got by itself."""
+        every = [self, *others]
+        drafts = [draft for one in every for draft in one.drafts]
+        verdicts = iter(accept(store, self.joins, drafts, max(one.now_us for one in every)))
+        return [list(islice(verdicts, len(one.drafts))) for one in every]
 
 
 def _forget(store: Store, agent: Agent, unnamed: Sequence[Conversation]) -> None:
@@ -71,11 +98,7 @@ def prepare(agent: Agent, drafts: Sequence[Draft | InvalidEvent]) -> None:
     """Do ahead, while other changes are written, what needs no store: `accept` then finds the rows made."""
     for draft in drafts:
         if isinstance(draft, Draft) and draft.kind != "feedback":
-            draft.prepared = _event(0, agent.id, 0, draft)
-
-
-def _rejected(index: int, wrong: InvalidEvent) -> Verdict:
-    return Verdict(index, wrong.event_id, "rejected", field=wrong.field, reason=wrong.reason)
+            draft.prepared = _event(agent.id, draft)
 
 
 def _known(store: Store, agent: Agent, drafts: list[Draft]) -> Mapping[str, Event | Feedback]:
@@ -89,87 +112,93 @@ def _known(store: Store, agent: Agent, drafts: list[Draft]) -> Mapping[str, Even
     return known
 
 
-def _store(
-    store: Store,
-    agent: Agent,
-    fresh: list[tuple[int, Draft]],
-    heads: Mapping[str, Conversation],
-    now_us: int,
-    source: str,
-) -> list[tuple[int, Draft, int, int]]:
-    """Write the new drafts; gives (index, draft, our row id, our conversation id) of each."""
-    grouped: dict[str, list[tuple[int, Draft]]] = {}
-    for index, draft in fresh:
-        grouped.setdefault(draft.conversation_id, []).append((index, draft))
-    new = [key for key in grouped if key not in heads]
-    ids = {key: head.id for key, head in heads.items()}
-    if new:
-        ids |= zip(new, store.conversations.next_ids(len(new)), strict=True)
+@dataclass(slots=True)
+class _Part:
+    """What is new of one conversation."""
 
-    rows = _rows(store, agent, fresh, ids, now_us, source)
-    events = [row for _, _, row in rows if isinstance(row, Event)]
-    feedbacks = [row for _, _, row in rows if isinstance(row, Feedback)]
-    store.timeline.append(events)
-    store.conversations.add_feedbacks(feedbacks)
-    _add_attachments(store, rows)
-    pressed = [
-        (event.name or "", event.detail["label"], event.detail["value"]) for event in events if event.kind == "button"
-    ]
-    if pressed:
-        store.timeline.offer(agent.id, pressed)
+    events: list[Event]
+    feedbacks: list[Feedback]
+    is_told: bool = False  # its own facts are among the events
+
+
+def _store(store: Store, agent: Agent, fresh: list[Fresh], heads: Mapping[str, Conversation], source: str) -> None:
+    """Write the new drafts, and their row ids into their verdicts."""
+    parts = {draft.conversation_id: _Part([], []) for draft, _ in fresh}
+    ids = {key: head.id for key, head in heads.items()}
+    if new := [key for key in parts if key not in heads]:
+        ids |= zip(new, store.conversations.next_ids(len(new)), strict=True)
+    _write_rows(store, agent, fresh, ids, parts, source)
 
     added: list[Conversation] = []
     changed: list[Conversation] = []
     grown: list[Conversation] = []
+    deltas = Deltas()
     restated = []
-    events_of, feedbacks_of = _by_conversation(events), _by_conversation(feedbacks)
-    for key, group in grouped.items():
+    escalations = agent.escalation_actions
+    for key, part in parts.items():
+        if len(part.events) > 1:
+            part.events.sort(key=_IN_ORDER)
         before = heads.get(key)
-        own_events, own_feedbacks = events_of.get(ids[key], []), feedbacks_of.get(ids[key], [])
-        first_us = min(draft.occurred_us for _, draft in group)
-        head = before or Conversation(id=ids[key], agent_id=agent.id, conversation_id=key, started_us=first_us)
-        after = _grown(store, agent, head, own_events, own_feedbacks)
-        told = any(event.kind == "conversation" for event in own_events)
-        (added if before is None else changed if told or first_us < before.started_us else grown).append(after)
-        restated.append((before, after, own_events, own_feedbacks))
+        first_us = min(
+            [event.occurred_us for event in part.events[:1]] + [feedback.created_us for feedback in part.feedbacks]
+        )
+        head = before or Conversation(ids[key], agent.id, key, first_us)
+        after = _grown(store, escalations, head, part.events, part.feedbacks)
+        kind = added if before is None else changed if part.is_told or first_us < before.started_us else grown
+        kind.append(after)
+        restated.append((before, after, part))
     store.conversations.add(added)
     store.conversations.change(changed)
     store.conversations.grow(grown)
-    deltas = Deltas()
-    for before, after, own_events, own_feedbacks in restated:
-        metrics.restate(store, before, after, own_events, own_feedbacks, deltas)
+    for before, after, part in restated:
+        metrics.restate(store, before, after, part.events, part.feedbacks, deltas)
     store.rollups.apply(agent.id, deltas)
-    return [(index, draft, row.id, row.conversation) for index, draft, row in rows]
-
-
-def _by_conversation(rows: Sequence[Any]) -> dict[int, list[Any]]:
-    """Grouped, each group in the order of the timeline."""
-    grouped: dict[int, list[Any]] = {}
-    for row in rows:
-        grouped.setdefault(row.conversation, []).append(row)
-    for group in grouped.values():
-        if len(group) > 1 and isinstance(group[0], Event):
-            group.sort(key=lambda event: (event.occurred_us, event.seq, event.id))
-    return grouped
 
 
 # -- drafts to rows --------------------------------------------------------------------------------------------------
-def _rows(
-    store: Store, agent: Agent, fresh: list[tuple[int, Draft]], ids: dict[str, int], now_us: int, source: str
-) -> list[tuple[int, Draft, Event | Feedback]]:
-    given = sum(draft.kind == "feedback" for _, draft in fresh)
+def _write_rows(
+    store: Store, agent: Agent, fresh: list[Fresh], ids: Mapping[str, int], parts: Mapping[str, _Part], source: str
+) -> None:
+    """Append the rows of the drafts, and put each beside the others of its conversation."""
+    events: list[Event] = []
+    feedbacks: list[Feedback] = []
+    files: list[tuple[Event, Mapping[str, Any]]] = []
+    pressed: list[tuple[str, str, str]] = []
+    given = sum([draft.kind == "feedback" for draft, _ in fresh])
     event_ids = iter(store.timeline.next_ids(len(fresh) - given) if given < len(fresh) else ())
     feedback_ids = iter(store.conversations.next_feedback_ids(given) if given else ())
-    rows: list[tuple[int, Draft, Event | Feedback]] = []
-    for index, draft in fresh:
-        conversation = ids[draft.conversation_id]
+    for draft, verdict in fresh:
+        part, conversation = parts[draft.conversation_id], ids[draft.conversation_id]
+        verdict.conversation = conversation
         if draft.kind == "feedback":
-            rows.append((index, draft, _feedback(next(feedback_ids), agent, conversation, draft, source)))
-        else:
-            row = draft.prepared or _event(0, agent.id, 0, draft)
-            row.id, row.conversation = next(event_ids), conversation
-            rows.append((index, draft, row))
-    return rows
+            voice = _feedback(next(feedback_ids), agent, conversation, draft, source)
+            verdict.row = voice.id
+            feedbacks.append(voice)
+            part.feedbacks.append(voice)
+            continue
+        row: Event = draft.prepared or _event(agent.id, draft)
+        verdict.row = row.id = next(event_ids)
+        row.conversation = conversation
+        events.append(row)
+        part.events.append(row)
+        if draft.kind == "conversation":
+            part.is_told = True
+        elif draft.kind == "attachment":
+            files += [(row, file) for file in draft.fields["files"]]
+        elif draft.kind == "button":
+            pressed.append((row.name or "", row.detail["label"], row.detail["value"]))
+    store.timeline.append(events)
+    store.conversations.add_feedbacks(feedbacks)
+    if files:
+        attachment_ids = store.conversations.next_attachment_ids(len(files))
+        store.conversations.add_attachments(
+            [
+                Attachment(id, row.agent_id, row.conversation, row.id, **file)
+                for id, (row, file) in zip(attachment_ids, files, strict=True)
+            ]
+        )
+    if pressed:
+        store.timeline.offer(agent.id, pressed)
 
 
 def _feedback(id: int, agent: Agent, conversation: int, draft: Draft, source: str) -> Feedback:
@@ -187,8 +216,8 @@ def _feedback(id: int, agent: Agent, conversation: int, draft: Draft, source: st
     )
 
 
-def _event(id: int, agent_id: int, conversation: int, draft: Draft) -> Event:
-    """The row of one draft: what is searched and counted in columns of its own, the rest in `detail`."""
+def _event(agent_id: int, draft: Draft) -> Event:
+    """The row of one draft, not placed yet: what is searched and counted in columns of its own, the rest in `detail`."""
     rest = dict(draft.fields)
     metadata = rest.pop("metadata", None) or {}
     kind = draft.kind
@@ -208,9 +237,9 @@ def _event(id: int, agent_id: int, conversation: int, draft: Draft) -> Event:
         sender = rest.pop("sender", None) or "end_user"
         rest["file_count"] = len(rest.pop("files"))
     return Event(
-        id,
+        0,
         agent_id,
-        conversation,
+        0,
         draft.event_id,
         kind,
         draft.occurred_us,
@@ -225,60 +254,64 @@ def _event(id: int, agent_id: int, conversation: int, draft: Draft) -> Event:
     )
 
 
-def _add_attachments(store: Store, rows: list[tuple[int, Draft, Event | Feedback]]) -> None:
-    files = [(row, file) for _, draft, row in rows if draft.kind == "attachment" for file in draft.fields["files"]]
-    if files:
-        ids = store.conversations.next_attachment_ids(len(files))
-        store.conversations.add_attachments(
-            [
-                Attachment(id, row.agent_id, row.conversation, row.id, **file)
-                for id, (row, file) in zip(ids, files, strict=True)
-            ]
-        )
-
-
 # -- heads -----------------------------------------------------------------------------------------------------------
 def _grown(
-    store: Store, agent: Agent, head: Conversation, events: Sequence[Event], feedbacks: Sequence[Feedback]
+    store: Store,
+    escalations: Collection[str],
+    head: Conversation,
+    events: Sequence[Event],
+    feedbacks: Sequence[Feedback],
 ) -> Conversation:
     """`head` after these events and feedbacks, which are already stored."""
     change: dict[str, Any] = {}
-    counts = {"message_count": 0, "action_count": 0, "error_count": 0}
-    first_us = min(head.started_us, *(feedback.created_us for feedback in feedbacks), _LAST)
-    last_us = head.ended_us or 0
-    if head.stripped_us is not None:  # what comes late brings content that has to go again
-        told = (*(e.occurred_us for e in events), *(feedback.created_us for feedback in feedbacks))
-        change["stripped_us"] = min(head.stripped_us, *told, _LAST)
+    messages, actions, errors = head.message_count, head.action_count, head.error_count
+    first_us, last_us = head.started_us, head.ended_us or 0
     open_since, last = head.open_since_us, (head.last_message_us or -1, head.last_message_seq)
     late = False
     for event in events:
-        first_us = min(first_us, event.occurred_us)
-        if event.kind == "conversation":
+        occurred_us, kind = event.occurred_us, event.kind
+        if occurred_us < first_us:
+            first_us = occurred_us
+        if kind == "conversation":
             head = _described(store, head, event)
             continue
         change["is_used"] = True
-        last_us = max(last_us, event.occurred_us)
-        if event.kind == "message":
-            counts["message_count"] += event.sender != "system"
-            place = (event.occurred_us, event.seq)
-            late = late or place < last
-            last = max(last, place)
+        if occurred_us > last_us:
+            last_us = occurred_us
+        if kind == "message":
+            messages += event.sender != "system"
+            place = (occurred_us, event.seq)
+            if place < last:
+                late = True
+            else:
+                last = place
             open_since = _waiting_since(open_since, event)
-        elif event.kind == "action":
-            counts["action_count"] += 1
-            counts["error_count"] += event.error is not None
-            if event.name in agent.escalation_actions:
+        elif kind == "action":
+            actions += 1
+            errors += event.error is not None
+            if event.name in escalations:
                 change["is_escalated"] = True
+    for feedback in feedbacks:
+        first_us = min(first_us, feedback.created_us)
+    if head.stripped_us is not None:  # what comes late brings content that has to go again
+        told = (*(e.occurred_us for e in events), *(feedback.created_us for feedback in feedbacks))
+        change["stripped_us"] = min(head.stripped_us, *told, _LAST)
     if late:
         open_since = None
-        for event in store.timeline.messages_between(agent.id, head.id, _LAST, _LAST):
+        for event in store.timeline.messages_between(head.agent_id, head.id, _LAST, _LAST):
             open_since = _waiting_since(open_since, event)
     if last[0] >= 0:
         change["last_message_us"], change["last_message_seq"] = last
-    change |= {name: getattr(head, name) + count for name, count in counts.items() if count}
-    return _judged(
-        store, head.but(started_us=first_us, ended_us=last_us or None, open_since_us=open_since, **change), feedbacks
+    grown = head.but(
+        started_us=first_us,
+        ended_us=last_us or None,
+        open_since_us=open_since,
+        message_count=messages,
+        action_count=actions,
+        error_count=errors,
+        **change,
     )
+    return _judged(store, grown, feedbacks)
 
 
 def _waiting_since(open_since: int | None, message: Event) -> int | None:

@@ -266,9 +266,8 @@ class Feedback:
 
 @dataclass(slots=True)
 class Verdict:
-    """What became of one event of a batch, in the batch's order."""
+    """What became of one event."""
 
-    index: int
     event_id: str | None
     verdict: Literal["accepted", "duplicate", "rejected"]
     row: int | None = None  # our id of the stored event

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -26,7 +25,7 @@ from agentsight.core.ports import Blobs, Store
 from agentsight.errors import Invalid, InvalidEvent, ServerFailed, TooLarge
 from agentsight.wire import Draft
 
-from . import described, http, render, salvage, telemetry, translate
+from . import batches, described, http, render, salvage, telemetry, translate
 from .http import Json
 
 router = APIRouter(tags=["ingest"])
@@ -51,17 +50,31 @@ async def batch(request: Request) -> Response:
 
 async def _store_batch(request: Request, agent: Agent, body: bytes) -> Response:
     now_us = http.now_us()
-    document = await run_in_threadpool(_decode, body) if len(body) > _BIG_BYTES else _decode(body)
-    drafts = _drafts(document, now_us)
+    drafts, dropped = await run_in_threadpool(_read, body, now_us) if len(body) > _BIG_BYTES else _read(body, now_us)
     if any(isinstance(draft, Draft) and draft.kind == "attachment" for draft in drafts):
         drafts = await run_in_threadpool(_with_files, request.app.state.blobs, drafts)
     ingest.prepare(agent, drafts)
-    verdicts = await http.write(
-        request, partial(ingest.accept, agent=agent, drafts=drafts, now_us=now_us), alongside=True
-    )
+    verdicts = await http.write(request, ingest.Intake(agent, drafts, now_us), alongside=True)
     telemetry.count(verdicts)
-    telemetry.count_dropped(document.get("dropped"))
+    telemetry.count_dropped(dropped)
     return Json(_batch_answer(verdicts))
+
+
+def _read(body: bytes, now_us: int) -> tuple[Sequence[Draft | InvalidEvent], Any]:
+    """A batch's events, and what its sender says it had to drop."""
+    batch = batches.read(body)
+    drafts: Sequence[Draft | InvalidEvent] | None = batches.drafts(batch) if batch else None
+    if batch is not None and drafts is not None:
+        sent_at, dropped = batch.sent_at, batch.dropped
+    else:
+        document = _decode(body)
+        sent_at, dropped = document.get("sent_at"), document.get("dropped")
+        drafts = _one_by_one(document)
+    if skew_us := _skew_us(sent_at, now_us):
+        for draft in drafts:
+            if isinstance(draft, Draft):
+                draft.occurred_us = max(0, draft.occurred_us + skew_us)
+    return drafts, dropped
 
 
 def _decode(body: bytes) -> dict[str, Any]:
@@ -74,19 +87,13 @@ def _decode(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _drafts(document: Mapping[str, Any], now_us: int) -> list[Draft | InvalidEvent]:
+def _one_by_one(document: Mapping[str, Any]) -> list[Draft | InvalidEvent]:
     items = document.get("events")
     if not isinstance(items, list) or not items:
         raise Invalid.of("events", "must be an array of at least one event")
     if len(items) > wire.MAX_BATCH_EVENTS:
         raise TooLarge(f"a batch may have {wire.MAX_BATCH_EVENTS} events at most; send the rest in another")
-    skew_us = _skew_us(document.get("sent_at"), now_us)
-    drafts = [_draft(item) for item in items]
-    if skew_us:
-        for draft in drafts:
-            if isinstance(draft, Draft):
-                draft.occurred_us = max(0, draft.occurred_us + skew_us)
-    return drafts
+    return [_draft(item) for item in items]
 
 
 def _draft(item: Any) -> Draft | InvalidEvent:
@@ -111,7 +118,7 @@ def _skew_us(sent_at: Any, now_us: int) -> int:
     return skew_us if abs(skew_us) > _SKEW_US else 0
 
 
-def _with_files(blobs: Blobs, drafts: list[Draft | InvalidEvent]) -> list[Draft | InvalidEvent]:
+def _with_files(blobs: Blobs, drafts: Sequence[Draft | InvalidEvent]) -> list[Draft | InvalidEvent]:
     """The same drafts with the bytes of attachments put away; bad base64 costs only its own event."""
     kept: list[Draft | InvalidEvent] = []
     for draft in drafts:
@@ -129,9 +136,9 @@ def _with_files(blobs: Blobs, drafts: list[Draft | InvalidEvent]) -> list[Draft 
 def _batch_answer(verdicts: list[Verdict]) -> dict[str, Any]:
     tally = {"accepted": 0, "duplicate": 0, "rejected": 0}
     results = []
-    for verdict in verdicts:
+    for index, verdict in enumerate(verdicts):
         tally[verdict.verdict] += 1
-        result: dict[str, Any] = {"index": verdict.index, "id": verdict.event_id, "verdict": verdict.verdict}
+        result: dict[str, Any] = {"index": index, "id": verdict.event_id, "verdict": verdict.verdict}
         if verdict.verdict == "rejected":
             result |= {"field": verdict.field, "reason": verdict.reason}
         if verdict.discarded:

@@ -7,6 +7,7 @@ are; everything else goes through SQLAlchemy's own execution.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 import orjson
@@ -183,7 +184,7 @@ class Driver:
             if key not in self._compiled:
                 marks = ", ".join([self.dialect.mark()] * len(some[0]))
                 self._compiled[key] = f"{head} {', '.join([f'({marks})'] * len(some))} {tail}"
-            self.run(self._compiled[key], [value for row in some for value in row])
+            self.run(self._compiled[key], list(chain.from_iterable(some)))
 
     def retire(self, table: Table, highest: int) -> None:
         """Ids up to `highest` are gone for good: links somebody kept must never open what comes later."""

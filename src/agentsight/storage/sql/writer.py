@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import Any, TypeVar
 
 from agentsight.core.ports import Store
@@ -138,32 +140,58 @@ def refuse(changes: Iterable[Change], failure: BaseException) -> None:
 
 def run(
     driver: Driver,
-    changes: Iterable[Change],
+    changes: Sequence[Change],
     ends_all: Callable[[BaseException], bool],
     comes_again: Callable[[BaseException, Change], bool] = lambda failure, change: False,
 ) -> list[Change]:
     """Run all changes in the open transaction, each in a savepoint, so that one that fails costs only itself.
 
-    Nobody is told before the commit. What ends all is raised; gives those that have to come again.
+    Neighbours that can be joined run as one; where that fails, each runs by itself. Nobody is told before the commit.
+    What ends all is raised; gives those that have to come again.
     """
-    together = SqlStore(driver)
+    whole = SqlStore(driver)
     late: list[Change] = []
-    for place, change in enumerate(changes):
-        change.tries += 1
-        driver.may_wait, claimed = place == 0, driver.claimed
+
+    def failure_of(work: Callable[[SqlStore], None], last: Change) -> Exception | None:
+        """What doing it failed with, its traces undone; None: it is done."""
+        claimed, failed = driver.claimed, None
         driver.run("SAVEPOINT change")
-        store = SqlStore(driver)
         try:
-            change.result, change.refusal = change.work(store), None
-            store.hand_over(together)
+            work(store := SqlStore(driver))
+            store.hand_over(whole)
         except Exception as failure:
-            if comes_again(failure, change):
-                late.append(change)
-            elif ends_all(failure):
+            if ends_all(failure) and not comes_again(failure, last):
                 raise
             driver.run("ROLLBACK TO change")
-            driver.claimed = claimed
-            change.refusal = failure
+            driver.claimed, failed = claimed, failure
         driver.run("RELEASE change")
-    together.settle()
+        return failed
+
+    for _, neighbours in groupby(changes, _joins):
+        joined = list(neighbours)
+        driver.may_wait = joined[0] is changes[0]
+        if len(joined) > 1 and failure_of(partial(_together, joined), joined[-1]) is None:
+            continue
+        for change in joined:
+            change.tries += 1
+            driver.may_wait = change is changes[0]
+            change.refusal = failure_of(partial(_alone, change), change)
+            if change.refusal is not None and comes_again(change.refusal, change):
+                late.append(change)
+    whole.settle()
     return late
+
+
+def _joins(change: Change) -> Any:
+    """What its neighbours have to have too to be stored with it; by default nobody else has it."""
+    return getattr(change.work, "joins", change)
+
+
+def _alone(change: Change, store: SqlStore) -> None:
+    change.result = change.work(store)
+
+
+def _together(changes: Sequence[Change], store: SqlStore) -> None:
+    first, *others = [change.work for change in changes]
+    for change, result in zip(changes, first.together(store, others), strict=True):  # type: ignore[attr-defined]
+        change.result, change.refusal = result, None
