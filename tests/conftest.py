@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from served import ENGINE, Api, Postgresql, Server, absent, shared_postgresql
+
+settings.register_profile("here")  # how long an example takes is the machine's affair
+settings.load_profile("here")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

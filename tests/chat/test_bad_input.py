@@ -140,7 +140,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(body=JSON, key=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20) | st.none())
 def test_nothing_at_all_makes_a_server_error(ann: Person, body: Any, key: str | None) -> None:
     headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key is not None else {})

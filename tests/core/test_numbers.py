@@ -211,7 +211,7 @@ def test_a_new_list_of_escalation_actions_judges_old_conversations_too():
 
 
 # -- histories Hypothesis makes --------------------------------------------------------------------------------------
-QUIET = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = settings(max_examples=200, suppress_health_check=list(HealthCheck))
 
 
 THOROUGH = settings(QUIET, max_examples=3_000)

@@ -24,7 +24,7 @@ def outcome(read, *args, **limits):
         return (wrong.field, wrong.reason)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(METADATA)
 def test_metadata_read_the_short_way_are_those_of_the_long_way(value):
     limits = {"max_chars": wire.MAX_METADATA_CHARS, "max_depth": wire.MAX_METADATA_DEPTH}

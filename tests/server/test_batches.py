@@ -98,7 +98,7 @@ def events(draw: Any) -> dict[str, Any]:
     return event
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.lists(events(), min_size=1, max_size=3), st.booleans())
 @example([enveloped("message", PLAIN["message"], occurred_at="2026-03-01T10:00:00.9999999Z")], True)
 @example([enveloped("message", PLAIN["message"], occurred_at="2026-03-01t10:00:00.1234564z")], True)

@@ -39,7 +39,7 @@ ROUTES = (
 
 
 def fuzzing(examples: int) -> settings:
-    return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(max_examples=examples, suppress_health_check=list(HealthCheck))
 
 
 def spoiled(whole: st.SearchStrategy[dict[str, Any]], names: tuple[str, ...] | list[str]) -> st.SearchStrategy[Any]:

@@ -88,9 +88,7 @@ def delivered(api: Api, made: list[dict[str, Any]], batches: list[list[int]]) ->
     return plain(api.conversation(name))
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(deliveries())
 def test_any_order_and_number_of_deliveries_makes_the_same_conversation(api: Api, sent: Any):
     made, batches = sent

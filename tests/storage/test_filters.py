@@ -204,7 +204,7 @@ def wanted(every: list[list[Row]], asked: Row) -> set[str]:
     }
 
 
-quickly = settings(deadline=None, suppress_health_check=list(HealthCheck))
+quickly = settings(suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("name", sorted(JUDGE))

@@ -22,7 +22,7 @@ WORDS = st.sampled_from(
     ["paket", "PAKET", "Gdje je moj paket?", "AND", "OR NOT", "a AND (b", '"', "NEAR(a b)", "col:on", "*"]
 )
 SOME = st.lists(TEXTS | WORDS | st.text(max_size=6), min_size=1, max_size=8)
-quickly = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+quickly = settings(max_examples=120, suppress_health_check=list(HealthCheck))
 
 
 def found(storage: Storage, agent: Agent, where: Filter) -> set[str]:
