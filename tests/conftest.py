@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from served import ENGINE, Api, Postgresql, Server, absent, shared_postgresql
 
-settings.register_profile("here")  # how long an example takes is the machine's affair
+settings.register_profile("here", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("here")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
