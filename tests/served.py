@@ -264,6 +264,16 @@ class Server:
         self._log.close()
 
 
+def kept_by(server: Server) -> list[Path]:
+    """Where a server's data lies on disk: its folder, and what PostgreSQL keeps of its database."""
+    if ENGINE == "sqlite" or not shared_postgresql().is_own:
+        return [server.data]
+    name = urlsplit(server.database).path.strip("/")
+    shared_postgresql().run("CHECKPOINT")
+    ((number,),) = shared_postgresql().run(f"SELECT oid FROM pg_database WHERE datname = '{name}'")
+    return [server.data, Path(shared_postgresql().data, "base", str(number))]
+
+
 class Api(httpx.Client):
     """The HTTP API with one agent's key."""
 

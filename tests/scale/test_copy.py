@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from agentsight import demo
+from agentsight.chat import schema
+from agentsight.chat.database import Database
+from agentsight.chat.settings import database_url
 from agentsight.core import tenancy
 from agentsight.core.ports import Store
 from agentsight.storage import copying, open_storage
@@ -149,14 +152,20 @@ def test_a_copy_killed_again_and_again_goes_on_and_ends_whole(filled: tuple[Path
         if process.returncode == 0:
             break
     assert kills > 1
-    if process.returncode:  # a kill between the end of the work and of the process finds a whole copy
-        ended = subprocess.run(command(source, into), capture_output=True, text=True, env=environment(), check=False)
-        assert ended.returncode == 0 or "holds data already" in ended.stderr, ended.stderr
+    if process.returncode:
+        copied(source, into)
     storage = open_storage(into)
     assert storage.check() == []
     storage.close()
-    assert "holds data already" in refused(source, into)
     assert held(source) == held(into)
+    again = subprocess.run(command(source, into), capture_output=True, text=True, env=environment(), check=False)
+    assert (again.returncode, json.loads(again.stdout)["already"]) == (0, True), again.stderr
+    assert "nothing to do" in again.stderr and held(source) == held(into)
+    storage = open_storage(into)
+    with storage.engine.begin() as connection:  # type: ignore[attr-defined]
+        connection.execute(text("UPDATE organization SET name = 'Renamed'"))
+    storage.close()
+    assert "holds data already" in refused(source, into), "as many rows, and not the same"
 
 
 def test_a_target_that_holds_something_else_is_refused(filled: tuple[Path, str], tmp_path: Path):
@@ -199,3 +208,51 @@ def _is_copied(storage: Any, name: str) -> bool:
             return bool(told == "done")
     except Exception:
         return False
+
+
+@pytest.fixture
+def chats(tmp_path: Path) -> str:
+    """The URL of a chat database with two people in it."""
+    url = f"sqlite:///{tmp_path / 'chats' / 'chat.db'}"
+    database = Database(url)
+    database.migrate()
+    with database.write() as session:
+        for number, user in enumerate(("ann", "ben")):
+            talk = schema.Conversation(user_id=user, title=f"Straße {number}", created_us=1, updated_us=2)
+            session.add(talk)
+            session.flush()
+            said = schema.Message(conversation_id=talk.id, role="user", content="hello 😀", created_us=3)
+            session.add(said)
+            session.flush()
+            run = schema.Run(
+                id=f"run-{number}", conversation_id=talk.id, user_id=user, user_message_id=said.id, status="completed",
+                worker="w", provider="demo", model="m", native={"b": [1, None], "a": "ü"}, started_us=4, beat_us=5,
+            )  # fmt: skip
+            session.add(run)
+            session.add(schema.Task(user_id=user, title="todo", created_us=6, updated_us=7, completed=bool(number)))
+    database.close()
+    return url
+
+
+@pytest.mark.slow
+def test_the_chats_go_along_where_they_are_told_to(chats: str, target: Target, tmp_path: Path):
+    """Into the very database the rest goes to, or into one of its own."""
+    source, into = f"sqlite:///{tmp_path / 'small.db'}", target()
+    storage = open_storage(source)
+    migrate(storage)
+    storage.write(lambda store: tenancy.ensure_organization(store, "acme", NOW_US)).result()
+    storage.close()
+    options = ("--chat-from", chats, "--chat-to", into)
+    first = copied(source, into, *options)
+    assert first["tables"]["chat_messages"]["rows"] == 2 and first["already"] is False
+    assert copied(source, into, *options) | {"seconds": 0} == first | {"seconds": 0, "already": True}
+    database = Database(database_url({"DATABASE_URL": into}, Path()))
+    with database.read() as session:
+        (ann,) = session.scalars(select(schema.Conversation).where(schema.Conversation.user_id == "ann"))
+        assert (ann.title, session.get(schema.Run, "run-0").native) == ("Straße 0", {"b": [1, None], "a": "ü"})
+    with database.write() as session:  # ids go on where they were
+        new = schema.Task(user_id="ann", title="another", created_us=8, updated_us=9)
+        session.add(new)
+        session.flush()
+        assert new.id == 3
+    database.close()

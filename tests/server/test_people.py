@@ -30,7 +30,7 @@ from agentsight.server.pages.shell import _signed
 from agentsight.server.settings import Settings
 from agentsight.server.tokens import Tokens
 from agentsight.storage import open_storage
-from served import Server, environment, event, message
+from served import Server, environment, event, kept_by, message
 
 GOOD = "a quiet little word"
 PUBLIC = "http://agents.example"
@@ -588,8 +588,13 @@ def test_no_secret_lies_in_clear_in_the_database_the_log_or_the_metrics(place: P
         place.secrets |= {token, Settings.of(place.server.data).secret()}
         metrics = web.get("/metrics").content
     assert len(place.secrets) >= 20
-    kept = [path for path in place.server.data.rglob("*") if path.is_file() and path.name != "secret"]
-    assert any(path.name.endswith("-wal") for path in kept), "the server is still running"
+    kept = [
+        path
+        for folder in kept_by(place.server)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "secret"
+    ]
+    assert len(kept) > 1 and place.server.process.poll() is None, "the server is still running"
     for path in kept:
         data = path.read_bytes()
         for secret in place.secrets:

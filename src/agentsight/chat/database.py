@@ -17,7 +17,10 @@ from typing import Any, ParamSpec, TypeVar
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
+
+from .schema import Base
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,6 +71,17 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
+
+    def settle_ids(self) -> None:
+        """After rows were put in from elsewhere: ids go on after the highest there is."""
+        if self.is_sqlite:
+            return  # it goes by the rows itself
+        with self.engine.begin() as connection:
+            for name, table in Base.metadata.tables.items():
+                if table.autoincrement_column is not None:
+                    connection.execute(
+                        sql(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), max(id)) FROM {name}")
+                    )
 
     def close(self) -> None:
         """Finish what is under way and let go of the database."""

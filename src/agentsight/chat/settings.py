@@ -71,7 +71,7 @@ class Settings:
         key = env.get("OPENAI_API_KEY") or None
         return cls(
             data_dir=folder,
-            database_url=_database_url(env, folder),
+            database_url=database_url(env, folder),
             secrets=(_kept_secret(folder),) if made else known,
             secret_was_made=made,
             jwks_url=jwks_url,
@@ -87,7 +87,8 @@ class Settings:
         )
 
 
-def _database_url(env: Mapping[str, str], folder: Path) -> str:
+def database_url(env: Mapping[str, str], folder: Path) -> str:
+    """Where the chat keeps its own, as these variables say, by the driver we use."""
     url = env.get("AGENTSIGHT_CHAT_DATABASE_URL") or env.get("DATABASE_URL") or f"sqlite:///{folder / 'chat.db'}"
     for plain in ("postgres://", "postgresql://"):
         if url.startswith(plain):

@@ -36,6 +36,7 @@ AgentName = Annotated[str, typer.Option("--agent", metavar="NAME", help="The age
 OrganizationName = Annotated[
     str, typer.Option("--organization", metavar="NAME", help="The organization; made when missing")
 ]
+KnownOrganization = Annotated[str, typer.Option("--organization", metavar="NAME", help="The agent's organization")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 

@@ -28,7 +28,7 @@ from agentsight.server.ui.tables import csv_lines
 from agentsight.storage import open_blobs
 from agentsight.wire import instant
 
-from .common import Data, Database, OrganizationName, Refusal, find_agent, opened
+from .common import Data, Database, KnownOrganization, Refusal, find_agent, opened
 
 TOGETHER = 50  # conversations of one read
 ROWS = 5_000  # of one Parquet batch
@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     agent: Annotated[str, typer.Option("--agent", metavar="NAME", help="The agent")],
-    organization: OrganizationName = tenancy.DEFAULT_ORGANIZATION,
+    organization: KnownOrganization = tenancy.DEFAULT_ORGANIZATION,
     format: Annotated[
         Format, typer.Option(help="jsonl: one conversation a line, for import; csv, parquet: one event a row")
     ] = Format.jsonl,

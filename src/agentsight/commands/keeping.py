@@ -20,7 +20,7 @@ from agentsight.server import upkeep
 from agentsight.server.settings import Settings
 from agentsight.storage import open_blobs
 
-from .common import Data, Database, OrganizationName, Refusal, find_agent, now_us, opened, say
+from .common import Data, Database, KnownOrganization, Refusal, find_agent, now_us, opened, say
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def erase(
     customer: Annotated[str | None, typer.Option("--customer", metavar="ID", help="The customer_id to erase")] = None,
     agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="The agent they talked to")] = None,
-    organization: OrganizationName = tenancy.DEFAULT_ORGANIZATION,
+    organization: KnownOrganization = tenancy.DEFAULT_ORGANIZATION,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go, remove nothing")] = False,
     verify: Annotated[
         Path | None, typer.Option("--verify", metavar="FILE", help="Instead: was this certificate made here, as it is?")

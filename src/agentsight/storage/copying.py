@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,6 @@ from .sql.schema import Id, marker, metadata
 TOGETHER = 2_000  # rows of one transaction
 OWN_MARKERS = ("indexed",)  # say something of the engine they stand in
 
-_state = MetaData()
-copying = Table(  # in the target, while it is being filled; how far each table is
-    "copying",
-    _state,
-    Column("name", Text, primary_key=True),
-    Column("after", Text, nullable=False),
-    Column("rows", Id, nullable=False),
-)
 SOURCE = "(source)"
 DONE = "done"
 
@@ -39,37 +31,72 @@ class Sum:
     hash: str
 
 
-class Copy:
-    """What is to be copied where. Killed at any point, the same copy goes on where it was.
+def open_copy(source: Any, target: Any) -> Copy:
+    """Everything of one storage into another.
 
     Raises:
         ConfigError: the source is not of this version, or the target holds something else.
     """
+    if current(source) != latest():
+        raise ConfigError("the source has another version's schema; run agentsight migrate on it first")
+    migrate(target)
+    facts = source.facts()
+    named = f"{facts['engine']} {facts['where']}"
+    return Copy(source.engine, target.engine, metadata, named, target.catch_up)
 
-    def __init__(self, source: Any, target: Any):
-        self._source: Engine = source.engine
-        self._target: Engine = target.engine
-        self._opened = target
-        if current(source) != latest():
-            raise ConfigError("the source has another version's schema; run agentsight migrate on it first")
-        migrate(target)
+
+class Copy:
+    """What is to be copied where: the tables of `metadata`, which are there in both. Killed at any point, the same copy goes
+    on where it was; ended, it is `already` done.
+
+    Raises:
+        ConfigError: the target holds something else.
+    """
+
+    def __init__(
+        self,
+        source: Engine,
+        target: Engine,
+        metadata: MetaData,
+        named: str,
+        catch_up: Callable[[], None],
+        note: str = "copying",
+    ):
+        self._source, self._target, self._named, self._catch_up = source, target, named, catch_up
         self.tables: tuple[Table, ...] = tuple(metadata.sorted_tables)
-        self._begin(source.facts())
+        self._notes = Table(  # in the target, while it is being filled; how far each table is
+            note,
+            MetaData(),
+            Column("name", Text, primary_key=True),
+            Column("after", Text, nullable=False),
+            Column("rows", Id, nullable=False),
+        )
+        self.already = False
+        self._begin()
 
-    def _begin(self, facts: Mapping[str, str]) -> None:
-        named = f"{facts['engine']} {facts['where']}"
+    def _begin(self) -> None:
+        notes = self._notes
         with self._target.begin() as connection:
-            if inspect(connection).has_table(copying.name):
-                begun = connection.scalar(select(copying.c.after).where(copying.c.name == SOURCE))
-                if begun != named:
+            if inspect(connection).has_table(notes.name):
+                begun = connection.scalar(select(notes.c.after).where(notes.c.name == SOURCE))
+                if begun != self._named:
                     raise ConfigError(f"the target holds an unfinished copy of {begun}; give an empty one")
                 self._require_untouched(connection)
                 return
             held = next((table.name for table in self.tables if _count(connection, table)), None)
-            if held is not None:
-                raise ConfigError(f"the target holds data already (in {held}); give an empty database")
-            copying.create(connection)
-            connection.execute(insert(copying).values(name=SOURCE, after=named, rows=0))
+            if held is None:
+                notes.create(connection)
+                connection.execute(insert(notes).values(name=SOURCE, after=self._named, rows=0))
+                return
+        if not self._holds_the_same():
+            raise ConfigError(f"the target holds data already (in {held}); give an empty database")
+        self.already = True
+
+    def _holds_the_same(self) -> bool:
+        with self._source.connect() as source, self._target.connect() as target:
+            if any(_count(source, table) != _count(target, table) for table in self.tables):
+                return False
+        return all(_sum(self._source, table) == _sum(self._target, table) for table in self.tables)
 
     def _require_untouched(self, connection: Connection) -> None:
         for table in self.tables:
@@ -79,6 +106,8 @@ class Copy:
 
     def left(self) -> dict[str, int]:
         """How many rows each table still lacks."""
+        if self.already:
+            return {}
         with self._source.connect() as source, self._target.connect() as target:
             return {t.name: max(0, _count(source, t) - self._reached(target, t)[1]) for t in self.tables}
 
@@ -89,10 +118,12 @@ class Copy:
             ServerFailed: source and target differ, so the source was written to meanwhile. The same copy, run again,
                 begins those tables anew.
         """
+        if self.already:
+            return {table.name: _sum(self._target, table) for table in self.tables}
         for table in self.tables:
             for rows in self._parts(table):
                 told(table.name, rows)
-        self._opened.catch_up()
+        self._catch_up()
         sums = {table.name: (_sum(self._source, table), _sum(self._target, table)) for table in self.tables}
         differ = [name for name, (ours, theirs) in sums.items() if ours != theirs]
         if differ:
@@ -101,7 +132,7 @@ class Copy:
                 f"the source was written to meanwhile ({', '.join(differ)}); stop its server and run the same command again"
             )
         with self._target.begin() as connection:
-            copying.drop(connection)
+            self._notes.drop(connection)
         return {name: ours for name, (ours, _) in sums.items()}
 
     def _parts(self, table: Table) -> Iterator[int]:
@@ -116,8 +147,8 @@ class Copy:
                     target.execute(insert(table), part)
                 keys = [column.name for column in table.primary_key]
                 reached = orjson.dumps([part[-1][key] for key in keys]).decode() if len(part) == TOGETHER else DONE
-                known = update(copying).where(copying.c.name == table.name)
-                progress: Any = known if after else insert(copying)
+                known = update(self._notes).where(self._notes.c.name == table.name)
+                progress: Any = known if after else insert(self._notes)
                 target.execute(progress.values(name=table.name, after=reached, rows=rows + len(part)))
             yield len(part)
 
@@ -131,11 +162,11 @@ class Copy:
             for table in reversed(self.tables):
                 if table.name in names:
                     connection.execute(delete_from(table).where(*_copied(table)))
-                    connection.execute(delete_from(copying).where(copying.c.name == table.name))
+                    connection.execute(delete_from(self._notes).where(self._notes.c.name == table.name))
 
-    @staticmethod
-    def _reached(connection: Connection, table: Table) -> tuple[str, int]:
-        row = connection.execute(select(copying.c.after, copying.c.rows).where(copying.c.name == table.name)).first()
+    def _reached(self, connection: Connection, table: Table) -> tuple[str, int]:
+        notes = self._notes
+        row = connection.execute(select(notes.c.after, notes.c.rows).where(notes.c.name == table.name)).first()
         return (row[0], row[1]) if row else ("", 0)
 
 
