@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from agentsight.core.model import Agent, Filter, Scope
 from agentsight.storage.migrate import migrate
 from agentsight.storage.sql.rows import Driver
 from agentsight.storage.sqlite import open as open_sqlite
+from served import message
 
 TODAY = datetime.now(UTC).date()
 
@@ -92,3 +94,68 @@ def test_a_change_of_the_past_is_seen_at_once_whoever_made_it(two: Any):
 
     theirs.write(delete).result()
     assert told(ours, agent)[:2] == (1, 1)
+
+
+WORDS = (
+    "ab",
+    "cd",
+    "Šć",
+    "zz",
+)  # too short for the index: every search of them goes by what is remembered, or by reading
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_words_many_say_are_found_as_things_are_now_whatever_became_of_who_said_them(two: Any, seed: int):
+    """Told to two processes by chance, each time judged by all that was said, in plain Python."""
+    agent, chance = two[2], random.Random(seed)
+    scope, far_us = Scope(agent.organization_id, (agent.id,)), 2**60
+    said_of: dict[int, list[str]] = {}  # ours -> what its messages say
+    deleted: set[int] = set()
+
+    def speak(store: Any) -> None:
+        name, words = f"c-{chance.randrange(40)}", " ".join(chance.sample(WORDS, chance.randrange(1, 3)))
+        ingest.accept(store, agent, [wire.parse(message(name, words))], time.time_ns() // 1000)
+        said_of.setdefault(store.conversations.live(agent.id, [name])[name].id, []).append(words)
+
+    def delete(store: Any) -> None:
+        id = chance.choice(sorted(set(said_of) - deleted))
+        conversations.delete(store, scope, id, time.time_ns() // 1000)
+        deleted.add(id)
+
+    def remove(store: Any) -> None:
+        id = chance.choice(sorted(said_of))
+        store.keeping.remove(agent.id, [id], traceless=True)
+        said_of.pop(id)
+        deleted.discard(id)
+
+    def strip(store: Any) -> None:
+        id = chance.choice(sorted(said_of))
+        store.keeping.strip_events(agent.id, id, None, far_us, 1_000)
+        said_of[id] = []
+
+    two[0].write(speak).result()
+    for _ in range(150):
+        change = chance.choice([speak] * 8 + [delete, remove, strip] * (len(set(said_of) - deleted) > 3))
+        chance.choice(two[:2]).write(change).result()
+        word, storage, everything = chance.choice(WORDS), chance.choice(two[:2]), chance.random() < 0.2
+        wanted = {id for id, texts in said_of.items() if any(word.lower() in text.lower() for text in texts)}
+        wanted -= set() if everything else deleted
+        where = Filter(message_contains=word, include_deleted=everything)
+        heads, _ = storage.read(lambda store, where=where: store.conversations.page(scope, where, limit=100))
+        assert {head.id for head in heads} == wanted
+        assert storage.read(lambda store, where=where: store.conversations.count(scope, where)) == len(wanted)
+
+
+def test_a_change_that_counts_and_then_fails_teaches_nothing(two: Any):
+    ours, _, agent = two
+    scope, where = Scope(agent.organization_id, (agent.id,)), Filter(message_contains="ab")
+
+    def fail(store: Any) -> None:
+        ingest.accept(store, agent, [wire.parse(message("c", "ab"))], time.time_ns() // 1000)
+        assert store.conversations.count(scope, where) == 1
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        ours.write(fail).result()
+    ours.write(lambda store: ingest.accept(store, agent, [wire.parse(message("d", "no"))], 1)).result()
+    assert ours.read(lambda store: store.conversations.count(scope, where)) == 0

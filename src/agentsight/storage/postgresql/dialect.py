@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -115,6 +115,15 @@ class PostgresqlDialect:
         if column.table is not None and column.name == "content":
             return func.strpos(literal_column(SAID.format(f"{column.table.name}.")), needle) > 0
         return func.strpos(folded_for(column, needle), needle) > 0
+
+    def known_saying(self, driver: Driver, agent_ids: tuple[int, ...], text: str, id: Any) -> Any:
+        return None
+
+    def learn_saying(
+        self, driver: Driver, agent_ids: tuple[int, ...], text: str, id: Any, ask: Callable[[], Iterable[int]]
+    ) -> Any:
+        """Ids are given before commits here, so none tells what came since."""
+        return None
 
     def conversations_saying(self, driver: Driver, agent_ids: Sequence[int], text: str, most: int) -> list[int] | None:
         """Trigrams give the candidates, and the server compares them before it gives them to us.

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, or_, select, tuple_
 
 from agentsight.core.measures import DIMENSIONS, UNKNOWN, normal
 from agentsight.core.model import Attachment, Conversation, Feedback, Filter, Scope
@@ -18,6 +18,8 @@ from .counted import counted
 from .rows import Driver, dump, load
 from .schema import attachment, event, facet, feedback
 from .schema import conversation as table
+
+T = TypeVar("T")
 
 _NAMES = tuple(column.name for column in table.columns)
 _COLUMNS = ", ".join(_NAMES)
@@ -62,6 +64,7 @@ class SqlConversations:
     def __init__(self, driver: Driver):
         self._driver = driver
         self._chosen: dict[tuple[Scope, Filter, int, int], dict[int, list[int]]] = {}
+        self._says: dict[tuple[Scope, str], tuple[ColumnElement[bool], bool]] = {}
 
     # -- heads -------------------------------------------------------------------------------------------------------
     def next_ids(self, count: int) -> Sequence[int]:
@@ -88,11 +91,11 @@ class SqlConversations:
         return found
 
     def get(self, scope: Scope, id: int, *, deleted: bool = False) -> Conversation | None:
-        asked = select(table).where(table.c.id == id, table.c.agent_id.in_(scope.agent_ids))
-        if not deleted:
-            asked = asked.where(table.c.deleted_us.is_(None))
-        row = self._driver.execute(asked).first()
-        return to_conversation(row) if row else None
+        dialect = self._driver.dialect
+        own = f"id = {dialect.mark()} AND {dialect.in_list('agent_id', len(scope.agent_ids))}"
+        sql = f"SELECT {_COLUMNS} FROM conversation WHERE {own}{'' if deleted else ' AND deleted_us IS NULL'}"
+        rows = self._driver.rows(sql, (id, *scope.agent_ids))
+        return to_conversation(rows[0]) if rows else None
 
     def add(self, conversations: Sequence[Conversation]) -> None:
         self._driver.insert(table, [_row(head) for head in conversations])
@@ -126,33 +129,39 @@ class SqlConversations:
         if after is not None:
             clauses.append(_newer(after))
         upwards = after is not None
+        owner = self._owner(scope, where)
         if len(scope.agent_ids) == 1:
-            merged = self._page_of(scope.agent_ids[0], clauses, limit + 1, offset, upwards)
+            merged = self._page_of(scope.agent_ids[0], owner, clauses, limit + 1, offset, upwards)
         else:  # each agent's rows lie in order; as many of each as the page could need are merged
             deep = offset + limit + 1
             merged = _merge(
-                [self._page_of(agent, clauses, deep, 0, upwards) for agent in scope.agent_ids], upwards, deep
+                [self._page_of(agent, owner, clauses, deep, 0, upwards) for agent in scope.agent_ids], upwards, deep
             )
             merged = merged[offset:]
         rows = merged[:limit]
         return (rows[::-1] if upwards else rows), len(merged) > limit
 
     def _page_of(
-        self, agent_id: int, clauses: list[ColumnElement[bool]], limit: int, offset: int, upwards: bool
+        self,
+        agent_id: int,
+        owner: ColumnElement[int],
+        clauses: list[ColumnElement[bool]],
+        limit: int,
+        offset: int,
+        upwards: bool,
     ) -> list[Conversation]:
         """One agent's rows along the index; whole rows are fetched for the page alone, so depth costs index steps only."""
         order = (table.c.started_us, table.c.id)
         ordered = order if upwards else tuple(column.desc() for column in order)
-        ids = (
-            select(table.c.id)
-            .where(table.c.agent_id == agent_id, *clauses)
-            .order_by(*ordered)
-            .limit(limit)
-            .offset(offset)
-        )
-        own = (table.c.agent_id == agent_id, table.c.id.in_(ids.scalar_subquery()))
+        ids = select(table.c.id).where(owner == agent_id, *clauses).order_by(*ordered).limit(limit).offset(offset)
+        own = (self._driver.of_agent(table, agent_id), table.c.id.in_(ids.scalar_subquery()))
         asked = select(table).where(*own).order_by(*ordered)
-        return [to_conversation(row) for row in self._driver.execute(asked)]
+        return [to_conversation(row) for row in self._driver.execute(asked).all()]
+
+    def _owner(self, scope: Scope, where: Filter) -> ColumnElement[int]:
+        """The column of the agent, by whose index lists are read, unless the words found lead to few rows."""
+        text = where.message_contains
+        return self._driver.beside(table.c.agent_id) if text and self._saying(scope, text)[1] else table.c.agent_id
 
     def chosen(self, scope: Scope, where: Filter, since_us: int, until_us: int) -> dict[int, list[int]]:
         asked = (scope, where, since_us, until_us)
@@ -165,9 +174,11 @@ class SqlConversations:
         return self._chosen[asked]
 
     def count(self, scope: Scope, where: Filter, *, limit: int | None = None) -> int:
-        matching: Select[Any] = select(table.c.id).where(
-            table.c.agent_id.in_(scope.agent_ids), *self._clauses(scope, where)
-        )
+        text = where.message_contains or where.search
+        if limit is None and text and where in (Filter(message_contains=text), Filter(search=text)):
+            self._saying(scope, text, to_count=True)
+        own = self._owner(scope, where).in_(scope.agent_ids)
+        matching: Select[Any] = select(table.c.id).where(own, *self._clauses(scope, where))
         if limit is not None:
             matching = matching.limit(limit)
         return int(self._driver.execute(select(func.count()).select_from(matching.subquery())).scalar_one())
@@ -191,13 +202,35 @@ class SqlConversations:
         return clauses
 
     def says(self, scope: Scope, text: str) -> ColumnElement[bool]:
-        """A message of the conversation contains `text`."""
-        dialect = self._driver.dialect
-        hits = dialect.conversations_saying(self._driver, scope.agent_ids, text, _FEW_MESSAGES)
-        if hits is not None:
-            return table.c.id.in_(hits)
+        """A message of the conversation contains `text`; found out once in a transaction."""
+        return self._saying(scope, text)[0]
+
+    def _saying(self, scope: Scope, text: str, *, to_count: bool = False) -> tuple[ColumnElement[bool], bool]:
+        """The condition, and whether it leads to few rows.
+
+        What many say is looked for message by message, newest first; who counts all of it finds out for who comes next.
+        """
+        if (scope, text) not in self._says:
+            self._says[scope, text] = self._find_saying(scope, text, to_count)
+        return self._says[scope, text]
+
+    def _find_saying(self, scope: Scope, text: str, to_count: bool) -> tuple[ColumnElement[bool], bool]:
+        driver, dialect = self._driver, self._driver.dialect
+        certain = driver.remembered is not None  # nothing is learnt from what is not committed
+        known = dialect.known_saying(driver, scope.agent_ids, text, table.c.id) if certain else None
+        if known is None:
+            hits = dialect.conversations_saying(driver, scope.agent_ids, text, _FEW_MESSAGES)
+            if hits is not None:
+                return (table.c.id.in_(hits) if hits else false()), True
         own = (event.c.conversation == table.c.id, event.c.agent_id == table.c.agent_id, event.c.kind == "message")
-        return exists().where(*own, dialect.contains(event.c.content, text))
+        said = exists().where(*own, dialect.contains(event.c.content, text))
+        if known is None and to_count and certain:
+            live = (table.c.agent_id.in_(scope.agent_ids), table.c.deleted_us.is_(None))
+            asked = select(table.c.id).where(*live, said)
+            known = dialect.learn_saying(
+                driver, scope.agent_ids, text, table.c.id, lambda: driver.execute(asked).scalars()
+            )
+        return (said if known is None else or_(known, and_(table.c.deleted_us.is_not(None), said))), False
 
     def is_facet(self, column: Any, value: str) -> ColumnElement[bool]:
         """As numbers see it: any case, and UNKNOWN for what nobody told."""
@@ -235,11 +268,11 @@ class SqlConversations:
 
     def known_feedbacks(self, agent_id: int, event_ids: Sequence[str]) -> dict[str, Feedback]:
         asked = select(feedback).where(feedback.c.agent_id == agent_id, feedback.c.event_id.in_(event_ids))
-        return {row.event_id: _feedback(row) for row in self._driver.execute(asked)}
+        return {row.event_id: to_feedback(row) for row in self._driver.execute(asked)}
 
     def feedbacks(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Feedback]]:
-        order = (feedback.c.created_us, feedback.c.event_id)  # ids are made in order of time, whatever came first
-        return _grouped(self._beside(feedback, order, agent_id, conversations), _feedback)
+        order = "created_us, event_id, id"  # ids are made in order of time, whatever came first
+        return self._beside(feedback, order, agent_id, conversations, to_feedback)
 
     def next_attachment_ids(self, count: int) -> Sequence[int]:
         return self._driver.next_ids(attachment, count)
@@ -249,32 +282,31 @@ class SqlConversations:
         self._driver.insert(attachment, rows)
 
     def attachments(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Attachment]]:
-        return _grouped(self._beside(attachment, (), agent_id, conversations), lambda row: Attachment(*row))
+        return self._beside(attachment, "id", agent_id, conversations, lambda row: Attachment(*row))
 
     def attachment(self, id: int) -> Attachment | None:
         row = self._driver.execute(select(attachment).where(attachment.c.id == id)).first()
         return Attachment(*row) if row else None
 
-    def _beside(self, of: Table, order: tuple[Any, ...], agent_id: int, conversations: Sequence[int]) -> list[Any]:
-        if not conversations:
-            return []
-        asked = (
-            select(of)
-            .where(self._driver.of_agent(of, agent_id), of.c.conversation.in_(conversations))
-            .order_by(*order, of.c.id)
-        )
-        return list(self._driver.execute(asked))
+    def _beside(
+        self, of: Table, order: str, agent_id: int, conversations: Sequence[int], read: Callable[[Any], T]
+    ) -> dict[int, list[T]]:
+        by_conversation: dict[int, list[T]] = defaultdict(list)
+        if conversations:
+            dialect, names = self._driver.dialect, [column.name for column in of.columns]
+            among, parameters = dialect.within("conversation", conversations)
+            own = f"{dialect.beside('agent_id')} = {dialect.mark()} AND {among}"
+            place = names.index("conversation")
+            sql = f"SELECT {', '.join(names)} FROM {of.name} WHERE {own} ORDER BY {order}"
+            for row in self._driver.rows(sql, (agent_id, *parameters)):
+                by_conversation[row[place]].append(read(row))
+        return by_conversation
 
 
-def _feedback(row: Any) -> Feedback:
-    return Feedback(**{**row._mapping, "metadata": load(row.metadata)})
-
-
-def _grouped(rows: list[Any], read: Callable[[Any], Any]) -> dict[int, list[Any]]:
-    by_conversation: dict[int, list[Any]] = defaultdict(list)
-    for row in rows:
-        by_conversation[row.conversation].append(read(row))
-    return by_conversation
+def to_feedback(row: Any) -> Feedback:
+    values = list(row)
+    values[-1] = load(values[-1])
+    return Feedback(*values)
 
 
 def _merge(per_agent: list[list[Conversation]], upwards: bool, limit: int) -> list[Conversation]:

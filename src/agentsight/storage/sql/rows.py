@@ -6,14 +6,16 @@ are; everything else goes through SQLAlchemy's own execution.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Executable, Table, literal_column
+from sqlalchemy import Column, ColumnElement, Connection, Executable, Table, literal_column
 
 from .remembered import Remembered
+
+T = TypeVar("T")
 
 
 class Dialect(Protocol):
@@ -58,6 +60,14 @@ class Dialect(Protocol):
         None when the index has more than `most` candidate messages or cannot answer for so short a text: scanning the
         newest conversations first is cheaper then.
         """
+
+    def known_saying(self, driver: Driver, agent_ids: tuple[int, ...], text: str, id: Any) -> Any:
+        """A condition on `id` of conversations that are not deleted: a message contains `text`. None: nobody learnt it."""
+
+    def learn_saying(
+        self, driver: Driver, agent_ids: tuple[int, ...], text: str, id: Any, ask: Callable[[], Iterable[int]]
+    ) -> Any:
+        """The same, of the ids `ask` finds, and remembered; None where nothing would tell whether it is still true."""
 
     def unindex(
         self, driver: Driver, ids: Sequence[int], *, column: str = "conversation", traceless: bool = False
@@ -150,8 +160,11 @@ class Driver:
 
     def of_agent(self, table: Table, agent_id: int) -> ColumnElement[bool]:
         """The agent's own, where another condition leads to few rows."""
-        own: ColumnElement[bool] = literal_column(self.dialect.beside(f"{table.name}.agent_id")) == agent_id
-        return own
+        return self.beside(table.c.agent_id) == agent_id
+
+    def beside(self, column: Column[T]) -> ColumnElement[T]:
+        """The column, where another condition leads to few rows."""
+        return literal_column(self.dialect.beside(str(column)), column.type)
 
     def insert(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Select, and_, func, or_, select
@@ -14,26 +15,17 @@ from .rows import Driver, dump_or_none, load
 from .schema import button, conversation, feedback
 from .schema import event as table
 
-_COLUMNS = ", ".join(column.name for column in table.columns)
+_NAMES = tuple(column.name for column in table.columns)
+_COLUMNS = ", ".join(_NAMES)
+
+if tuple(field.name for field in fields(Event)) != _NAMES:
+    raise AssertionError("schema.event and model.Event must list the same columns in the same order")
 
 
 def to_event(row: Any) -> Event:
-    return Event(
-        id=row[0],
-        agent_id=row[1],
-        conversation=row[2],
-        event_id=row[3],
-        kind=row[4],
-        occurred_us=row[5],
-        seq=row[6],
-        sender=row[7],
-        content=row[8],
-        name=row[9],
-        duration_ms=row[10],
-        error=row[11],
-        detail=load(row[12]),
-        metadata=load(row[13]),
-    )
+    values = list(row)
+    values[-2], values[-1] = load(values[-2]), load(values[-1])
+    return Event(*values)
 
 
 def _row(event: Event) -> tuple[Any, ...]:
@@ -85,14 +77,14 @@ class SqlTimeline:
         timelines: dict[int, list[Event]] = defaultdict(list)
         if not conversations:
             return timelines
-        own = self._driver.of_agent(table, agent_id)
-        asked = (
-            select(table)
-            .where(own, table.c.conversation.in_(conversations))
-            .order_by(table.c.conversation, table.c.occurred_us, table.c.seq, table.c.id)
+        dialect = self._driver.dialect
+        among, parameters = dialect.within("conversation", conversations)
+        sql = (
+            f"SELECT {_COLUMNS} FROM event WHERE {dialect.beside('agent_id')} = {dialect.mark()} AND {among} "
+            "ORDER BY conversation, occurred_us, seq, id"
         )
-        for row in self._driver.execute(asked):
-            timelines[row.conversation].append(to_event(row))
+        for row in self._driver.rows(sql, (agent_id, *parameters)):
+            timelines[row[2]].append(to_event(row))
         return timelines
 
     def window(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Table, Text, case, func, or_
+from sqlalchemy import LargeBinary, Table, Text, case, func, literal, or_
 from sqlalchemy.dialects.sqlite import insert
 
 from ..sql.rows import Driver, Rows, fold
-from .search import FED, indexed
+from .search import FED, FORGOTTEN, Said, indexed
 
 SEVERAL = 1_000  # values up to which each is a parameter of its own
 
 
 class SqliteDialect:
     """What the shared statements need to know of SQLite."""
+
+    def __init__(self) -> None:
+        self._said = Said()
 
     def lock(self, driver: Driver) -> str:
         return ""  # there is one writer
@@ -79,6 +82,14 @@ class SqliteDialect:
         plain = func.octet_length(column) == func.length(column)
         return case((plain, column.contains(needle, autoescape=True)), else_=folded)
 
+    def known_saying(self, driver: Driver, agent_ids: tuple[int, ...], text: str, id: Any) -> Any:
+        return _marked(id, self._said.known(driver, agent_ids, fold(text)))
+
+    def learn_saying(
+        self, driver: Driver, agent_ids: tuple[int, ...], text: str, id: Any, ask: Callable[[], Iterable[int]]
+    ) -> Any:
+        return _marked(id, self._said.learn(driver, agent_ids, fold(text), ask))
+
     def conversations_saying(self, driver: Driver, agent_ids: Sequence[int], text: str, most: int) -> list[int] | None:
         """Trigrams give the candidates, the fold decides: the index keeps no positions, which halves its cost."""
         needle = fold(text)
@@ -109,6 +120,7 @@ class SqliteDialect:
         self, driver: Driver, ids: Sequence[int], *, column: str = "conversation", traceless: bool = False
     ) -> None:
         """The index must be told exactly what it was fed."""
+        driver.run("INSERT INTO marker VALUES (?, 1) ON CONFLICT DO UPDATE SET value = marker.value + 1", (FORGOTTEN,))
         if traceless:
             driver.run("INSERT INTO message_text (message_text, rank) VALUES ('secure-delete', 1)")
         for content, kind in FED:
@@ -120,6 +132,13 @@ class SqliteDialect:
             )
         if traceless:
             driver.run("INSERT INTO message_text (message_text, rank) VALUES ('secure-delete', 0)")
+
+
+def _marked(id: Any, found: bytes | None) -> Any:
+    """A look into the bytes costs next to nothing, and needs no list of ids to be read first."""
+    if found is None:
+        return None
+    return func.substr(literal(found, LargeBinary()), id, 1) == literal(b"\x01", LargeBinary())
 
 
 def _json_path(keys: Sequence[str]) -> str:
