@@ -9,7 +9,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select, tuple_
 
 from agentsight.core.measures import DIMENSIONS, UNKNOWN, normal
 from agentsight.core.model import Attachment, Conversation, Feedback, Filter, Scope
@@ -221,7 +221,7 @@ class SqlConversations:
         if known is None:
             hits = dialect.conversations_saying(driver, scope.agent_ids, text, _FEW_MESSAGES)
             if hits is not None:
-                return (table.c.id.in_(hits) if hits else false()), True
+                return table.c.id.in_(hits), True
         own = (event.c.conversation == table.c.id, event.c.agent_id == table.c.agent_id, event.c.kind == "message")
         said = exists().where(*own, dialect.contains(event.c.content, text))
         if known is None and to_count and certain:
