@@ -136,7 +136,8 @@ class PostgresqlDialect:
         own, parameters = self.within("agent_id", agent_ids)
         pattern = "%" + needle.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         said = f"kind = 'message' AND {own} AND {SAID.format('')} LIKE %s"
-        probe = f"SELECT count(*) FROM event WHERE id > (SELECT max(id) FROM event) - {PROBED} AND {said}"
+        newest = driver.rows("SELECT coalesce(max(id), 0) FROM event", ())[0][0]
+        probe = f"SELECT count(*) FROM event WHERE id > {newest - PROBED} AND {said}"  # a number tells how few they are
         if driver.rows(probe, (*parameters, pattern))[0][0] > COMMON:
             return None
         sql = (

@@ -217,6 +217,9 @@ class PostgresqlStorage:
         with self.migrating() as connection:
             settle_sequences(connection)
             fold_messages(connection)
+            for table in schema.metadata.tables:  # or plans go by what was there before, until the server looks by itself
+                connection.exec_driver_sql(f"ANALYZE {table}")
+            connection.commit()
 
     def distribute(self) -> list[str]:
         """Spread the tables over the nodes of a server that has the Citus extension; gives those that were not yet.

@@ -37,5 +37,5 @@ def settle_sequences(connection: Connection) -> None:
             connection.exec_driver_sql(
                 f"SELECT setval('{sequence}', used) FROM (SELECT greatest((SELECT max(id) FROM {table.name}), "
                 f"(SELECT value - 1 FROM marker WHERE name = 'next:{table.name}')) AS used) t "
-                f"WHERE used > (SELECT last_value FROM {sequence})"
+                f"WHERE used >= (SELECT last_value + is_called::int FROM {sequence})"
             )
