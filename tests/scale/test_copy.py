@@ -137,6 +137,10 @@ def test_there_and_back_again_every_read_endpoint_says_the_same(
     with Api(returned.url, key) as api:  # ids go on where they were
         assert api.batch(message("new", "after the copy"))["accepted"] == 1
         assert api.ids(message_contains="after the copy") == ["new"]
+    for url in (there, f"sqlite:///{back / 'agentsight.db'}"):  # also where there is one row, the first
+        storage = open_storage(url)
+        assert storage.write(lambda store: tenancy.ensure_organization(store, "another", 1)).result().id > 1
+        storage.close()
 
 
 @pytest.mark.slow
