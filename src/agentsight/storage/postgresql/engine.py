@@ -217,9 +217,7 @@ class PostgresqlStorage:
         with self.migrating() as connection:
             settle_sequences(connection)
             fold_messages(connection)
-            for (
-                table
-            ) in schema.metadata.tables:  # or plans go by what was there before, until the server looks by itself
+            for table in schema.metadata.tables:  # until the server looks by itself, plans go by what was there before
                 connection.exec_driver_sql(f"ANALYZE {table}")
             connection.commit()
 
