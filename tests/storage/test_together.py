@@ -5,19 +5,17 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from functools import partial
 from typing import Any
 
 import pytest
 
-from agentsight import wire
-from agentsight.core import ingest, metrics, tenancy
+from agentsight.core import metrics, tenancy
 from agentsight.core.model import Filter
 from agentsight.core.ports import Storage, Store
 from agentsight.storage import open_storage
 from served import Postgresql, event, message
 
-from .conftest import NOW_US, new_agent, scope_of
+from .conftest import NOW_US, accepting, new_agent, scope_of
 
 
 @pytest.fixture
@@ -41,8 +39,7 @@ def test_events_of_the_same_new_conversations_by_two_ways_are_stored_once(pair: 
     futures = []
     for storage in pair:
         for one in pick.sample(events, len(events)) + pick.sample(events, 60):
-            work = partial(ingest.accept, agent=agent, drafts=[wire.parse(one)], now_us=NOW_US)
-            futures.append(storage.write(work, alongside=True))
+            futures.append(storage.write(accepting(agent, one), alongside=True))
     verdicts = Counter(verdict.verdict for future in futures for verdict in future.result(60))
     assert verdicts == {"accepted": len(events), "duplicate": len(events) + 2 * 60}
 
