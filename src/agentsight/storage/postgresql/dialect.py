@@ -148,11 +148,20 @@ class PostgresqlDialect:
         return None if len(found) > most else sorted({row[0] for row in found})
 
     def unindex(
-        self, driver: Driver, ids: Sequence[int], *, column: str = "conversation", traceless: bool = False
+        self,
+        driver: Driver,
+        agent_id: int,
+        ids: Sequence[int],
+        *,
+        column: str = "conversation",
+        traceless: bool = False,
     ) -> None:
         """The index follows its rows by itself; what is kept beside a message goes with its words."""
         own, parameters = self.within(column, ids)
-        driver.run(f"UPDATE event SET folded = NULL WHERE {own} AND folded IS NOT NULL", parameters)
+        driver.run(
+            f"UPDATE event SET folded = NULL WHERE agent_id = %s AND {own} AND folded IS NOT NULL",
+            (agent_id, *parameters),
+        )
 
     def _is_indexed(self, driver: Driver, needle: str) -> bool:
         if self._grams is None:

@@ -27,7 +27,7 @@ from agentsight.errors import ConfigError, Conflict
 
 from ..bell import Bell
 from ..sql import schema
-from ..sql.distribution import distribute
+from ..sql.distribution import distribute, spread_over
 from ..sql.remembered import Remembered
 from ..sql.rows import Driver
 from ..sql.store import SqlStore
@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 TAKERS = 1  # threads that take events in; a second one brought nothing, for both meet at the sums (decisions/0004)
 REPLICA_REST_S = 5.0  # after it did not answer
+EXTENSIONS = ("--extension=pg_trgm",)  # of a copy: what it needs to be put back anywhere, whatever else the server had
 PATIENCE_S = 4.0  # how long a change is tried again while the database restarts or fails over
 LEAVING_S = 2.0  # a session that was closed is listed a moment longer
 MEETINGS = 20  # how often a change begins again because somebody stored the same at the same moment
@@ -65,6 +66,7 @@ class PostgresqlStorage:
         self._readers = reading_engine(self._url)
         self._replica = reading_engine(make_url(read_url).set(drivername="postgresql+psycopg")) if read_url else None
         self._replica_from = 0.0  # when it is worth asking again
+        self._patience: str | None = None
         self._heard: list[Callable[[], None]] = []
         self._bell = Bell(self._connect_alone, self._hear)
         self._alone = Writer("agentsight-writer", partial(self._commit, alongside=False))
@@ -148,7 +150,11 @@ class PostgresqlStorage:
             )
 
         driver = Driver(connection, self._dialect, self._compiled)
-        driver.run(f"BEGIN; SELECT pg_advisory_xact_lock{'_shared' if alongside else ''}({WRITING})")
+        if self._patience is None:  # nodes wait for locks as long as they are told in the transaction
+            known = driver.rows("SELECT to_regclass('pg_catalog.pg_dist_partition')", ())[0][0]
+            told = f"SET LOCAL citus.propagate_set_commands = 'local'; SET LOCAL lock_timeout = '{WAIT_MS}ms'; "
+            self._patience = told if known else ""
+        driver.run(f"BEGIN; {self._patience}SELECT pg_advisory_xact_lock{'_shared' if alongside else ''}({WRITING})")
         try:
             late = run(driver, changes, is_trouble, comes_again)
         except BaseException:
@@ -167,12 +173,17 @@ class PostgresqlStorage:
         """A connection for changing the schema; other processes that want to wait for its end."""
         try:
             with self.engine.connect() as connection:
-                connection.exec_driver_sql(f"SET lock_timeout = '60s'; SELECT pg_advisory_lock({MIGRATING})")
+                connection.exec_driver_sql(
+                    f"SET lock_timeout = '60s'; SET citus.multi_shard_modify_mode = 'sequential'; "
+                    f"SELECT pg_advisory_lock({MIGRATING})"
+                )
                 connection.commit()
                 try:
                     yield connection
                     settle_schema(connection)
                     connection.commit()
+                    if 0 < len(spread_over(connection)) < len(schema.metadata.tables):
+                        self._distribute(connection)  # what came with this version
                 finally:
                     connection.invalidate()  # the lock ends with the session
         except sql.OperationalError as failure:
@@ -228,7 +239,16 @@ class PostgresqlStorage:
             ConfigError: it does not have it.
         """
         with self.migrating() as connection:
-            return distribute(connection)
+            return self._distribute(connection)
+
+    def _distribute(self, connection: Connection) -> list[str]:
+        """Nobody writes meanwhile: a change would meet tables half of which lie elsewhere."""
+        connection.rollback()
+        connection.exec_driver_sql(
+            f"SET citus.multi_shard_modify_mode = 'parallel'; SELECT pg_advisory_lock({WRITING})"
+        )
+        connection.commit()
+        return distribute(connection)
 
     # -- copies ------------------------------------------------------------------------------------------------------
     def before_migrating(self, connection: Connection, to: str) -> None:
@@ -243,13 +263,36 @@ class PostgresqlStorage:
                 return True
             return connection.exec_driver_sql("SELECT 1 FROM organization LIMIT 1").first() is None
 
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Nobody writes, where the database lies on many nodes: they have no moment in common otherwise."""
+        with self.looking() as connection:
+            spread = bool(spread_over(connection))
+            connection.rollback()
+            if spread:
+                connection.exec_driver_sql(f"SET lock_timeout = '60s'; SELECT pg_advisory_lock({WRITING})")
+                connection.commit()
+            try:
+                yield
+            finally:
+                if spread:
+                    connection.invalidate()  # the lock ends with the session
+
     def copy_to(self, path: Path) -> dict[str, int]:
-        """The whole database as of one moment, as pg_dump writes it; gives what it holds. Writers go on meanwhile."""
-        with self._connected(self._readers) as connection:
+        """The whole database as of one moment, as pg_dump writes it; gives what it holds. Writers go on meanwhile, but wait
+        where the database lies on many nodes."""
+        with self._quiet(), self._connected(self._readers) as connection:
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             moment = connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar()
             counts = SqlStore(Driver(connection, self._dialect, self._compiled)).keeping.counts()
-            told = ("--format=custom", "--no-owner", "--no-privileges", f"--snapshot={moment}", f"--file={path}")
+            told = (
+                *EXTENSIONS,
+                "--format=custom",
+                "--no-owner",
+                "--no-privileges",
+                f"--snapshot={moment}",
+                f"--file={path}",
+            )
             self._program("pg_dump", *told)
         return counts
 
@@ -259,7 +302,13 @@ class PostgresqlStorage:
 
         Raises:
             Conflict: a server works on the database.
+            ConfigError: it lies on many nodes.
         """
+        with self.looking() as connection:
+            if spread_over(connection):
+                raise ConfigError(
+                    "restore into a database that is not spread, then run agentsight migrate --distribute"
+                )
         self.close()
         with self._connect_alone() as connection:
             others = (

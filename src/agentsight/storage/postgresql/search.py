@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from functools import lru_cache
 from typing import Any
 
@@ -58,24 +59,29 @@ def fold_messages(connection: Connection) -> None:
     """What is kept for searching, of messages that came past `insert_many`."""
     last = 0
     unfolded = (
-        "SELECT id, content FROM event WHERE id > %s AND kind = 'message' AND folded IS NULL "
+        "SELECT id, agent_id, content FROM event WHERE id > %s AND kind = 'message' AND folded IS NULL "
         "AND octet_length(content) <> char_length(content) ORDER BY id LIMIT 1000"
     )
     while rows := connection.exec_driver_sql(unfolded, (last,)).fetchall():
         last = rows[-1][0]
-        told = [(id, text) for id, text in ((id, folded(content)) for id, content in rows) if text is not None]
-        if told:
-            ids, texts = zip(*told, strict=True)
+        told: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
+        for id, agent_id, content in rows:
+            if (text := folded(content)) is not None:
+                told[agent_id].append((id, text))
+        for agent_id, own in told.items():
+            ids, texts = zip(*own, strict=True)
             connection.exec_driver_sql(
                 "UPDATE event SET folded = u.folded FROM unnest(%s::bigint[], %s::text[]) u (id, folded) "
-                "WHERE event.id = u.id",
-                (array(ids, "bigint"), array(texts, "text")),
+                "WHERE event.id = u.id AND event.agent_id = %s",
+                (array(ids, "bigint"), array(texts, "text"), agent_id),
             )
-            connection.commit()
+        connection.commit()
 
 
 def index_messages(connection: Connection) -> None:
     """The trigram index, where the server has the extension and we may use it; else searches scan."""
+    if connection.exec_driver_sql("SELECT to_regclass('event_said')").scalar():
+        return
     try:
         with connection.begin_nested():
             connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm")
@@ -84,6 +90,5 @@ def index_messages(connection: Connection) -> None:
         _log.warning("searches will scan: the extension pg_trgm cannot be used (%s)", said)
         return
     connection.exec_driver_sql(
-        f"CREATE INDEX IF NOT EXISTS event_said ON event USING gin (({SAID.format('')}) gin_trgm_ops) "
-        "WHERE kind = 'message'"
+        f"CREATE INDEX event_said ON event USING gin (({SAID.format('')}) gin_trgm_ops) WHERE kind = 'message'"
     )

@@ -1,4 +1,5 @@
-"""What PostgreSQL needs beside the tables."""
+"""What PostgreSQL needs beside the tables. Looked at first and changed only where it has to be: on many nodes a change of a
+table is one of all its parts, and waits for all who read them."""
 
 from __future__ import annotations
 
@@ -24,7 +25,10 @@ def settle_schema(connection: Connection) -> None:
     for table, columns in itertools.groupby(other, key=lambda row: row[0]):
         changes = ", ".join(f'ALTER COLUMN "{name}" TYPE text COLLATE "C"' for _, name in columns)
         connection.exec_driver_sql(f'ALTER TABLE "{table}" {changes}')
-    connection.exec_driver_sql('ALTER TABLE event ADD COLUMN IF NOT EXISTS folded text COLLATE "C"')
+    if not connection.exec_driver_sql(
+        "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('event') AND attname = 'folded' AND NOT attisdropped"
+    ).scalar():
+        connection.exec_driver_sql('ALTER TABLE event ADD COLUMN folded text COLLATE "C"')
     index_messages(connection)
     settle_sequences(connection)
 
@@ -34,8 +38,10 @@ def settle_sequences(connection: Connection) -> None:
     for table in schema.metadata.tables.values():
         sequence = f"{table.name}_id_seq"
         if "id" in table.c and connection.exec_driver_sql(f"SELECT to_regclass('{sequence}')").scalar():
-            connection.exec_driver_sql(
-                f"SELECT setval('{sequence}', used) FROM (SELECT greatest((SELECT max(id) FROM {table.name}), "
-                f"(SELECT value - 1 FROM marker WHERE name = 'next:{table.name}')) AS used) t "
-                f"WHERE used >= (SELECT last_value + is_called::int FROM {sequence})"
-            )
+            used = connection.exec_driver_sql(
+                f"SELECT greatest((SELECT max(id) FROM {table.name}), "
+                f"(SELECT value - 1 FROM marker WHERE name = 'next:{table.name}'))"
+            ).scalar()
+            given = connection.exec_driver_sql(f"SELECT pg_sequence_last_value('{sequence}'::regclass)").scalar()
+            if (used or 0) > (given or 0):
+                connection.exec_driver_sql(f"SELECT setval('{sequence}', {used})")

@@ -74,7 +74,7 @@ class SqlKeeping:
 
     def _remove(self, agent_id: int, ids: list[int], traceless: bool) -> Removed:
         removed = Removed()
-        self._driver.dialect.unindex(self._driver, ids, traceless=traceless)
+        self._driver.dialect.unindex(self._driver, agent_id, ids, traceless=traceless)
         own = (self._driver.of_agent(event, agent_id), event.c.conversation.in_(ids))
         for kind, count in self._driver.execute(select(event.c.kind, func.count()).where(*own).group_by(event.c.kind)):
             if kind == "message":
@@ -151,7 +151,7 @@ class SqlKeeping:
         removed = Removed(other_events=len(rows))
         removed.buttons = {_choice(row.name, row.detail) for row in rows if row.kind == "button"}
         for some in _parts([row.id for row in rows]):
-            self._driver.dialect.unindex(self._driver, some, column="id")
+            self._driver.dialect.unindex(self._driver, agent_id, some, column="id")
             which = and_(attachment.c.conversation == conversation, attachment.c.event.in_(some))
             gone = (self._driver.of_agent(attachment, agent_id), which)
             removed.files |= {row[0] for row in self._driver.execute(select(attachment.c.sha256).where(*gone))}

@@ -1,8 +1,8 @@
 """Answers about days that are over, kept in this process.
 
 What was asked of the past stays true until somebody changes the past: late events, an import, a deletion. Every such
-change counts up its agent's marker in the same transaction, and answers are kept under these counts, so that any process
-on the database sees at once that they are no longer true.
+change counts up in its agent's row of `past` in the same transaction, and answers are kept under these counts, so that any
+process on the database sees at once that they are no longer true.
 """
 
 from __future__ import annotations

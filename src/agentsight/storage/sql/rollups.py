@@ -33,7 +33,8 @@ from agentsight.core.model import Event, Scope
 
 from .remembered import over, settled
 from .rows import Driver, load
-from .schema import facet, marker, presence, rollup, tally
+from .schema import facet, presence, rollup, tally
+from .schema import past as past_of_agents
 
 T = TypeVar("T")
 
@@ -53,7 +54,6 @@ _VALUES = {
     "tally": tuple(f"sum{place + 1}" for place in range(TALLIED)),
 }
 _COLUMNS = {"country": "country", "device": "device_kind", "source": "source", "language": "language"}
-_PAST = "past of agent {}"  # its marker counts the changes of days that are over
 _TOLD = 20  # differences told of one table
 
 
@@ -108,8 +108,8 @@ class SqlRollups:
 
     def past_changed(self, agent_id: int) -> None:
         """What is remembered of this agent is no longer true."""
-        tail = "ON CONFLICT (name) DO UPDATE SET value = marker.value + 1"
-        self._driver.insert(marker, [(_PAST.format(agent_id), 1)], tail=tail)
+        tail = "ON CONFLICT (agent_id) DO UPDATE SET changes = past.changes + 1"
+        self._driver.insert(past_of_agents, [(agent_id, 1)], tail=tail)
 
     def _upsert(self, table: Table, rows: list[tuple[Any, ...]]) -> None:
         keys, name = _KEYS[table.name], self._names[table.name]
@@ -131,10 +131,11 @@ class SqlRollups:
         remembered = self._driver.remembered
         if remembered is None or not self.remembers:
             return ask()
-        names = [_PAST.format(agent_id) for agent_id in scope.agent_ids]
-        if self._pasts.get(scope) is None:
-            named = self._driver.dialect.in_list("name", len(names))
-            rows = self._driver.rows(f"SELECT name, value FROM marker WHERE {named} ORDER BY name", names)
+        if self._pasts.get(scope) is None:  # before the answer: one that is younger than its count is asked once more
+            own = self._driver.dialect.in_list("agent_id", len(scope.agent_ids))
+            rows = self._driver.rows(
+                f"SELECT agent_id, changes FROM past WHERE {own} ORDER BY agent_id", scope.agent_ids
+            )
             self._pasts[scope] = tuple(rows)
         return remembered.get((scope, self._pasts[scope], *question), ask)
 
@@ -213,7 +214,7 @@ class SqlRollups:
         sql = (
             f"SELECT {_number(fold, 'r.bucket')}, r.measure, r.key, SUM(r.value) FROM rollup r WHERE {where} "
             f"AND r.plane = {plane} AND r.measure IN ({', '.join(map(str, measures))}) "
-            f"AND r.bucket >= {fold.first} AND r.bucket < {fold.until} GROUP BY 1, 2, 3"
+            f"AND r.bucket >= {fold.first} AND r.bucket < {fold.until} GROUP BY {'1, ' if fold.step else ''}2, 3"
         )
         rows = self._driver.rows(sql, parameters)
         return [(number, measure, key, int(total)) for number, measure, key, total in rows]
@@ -353,7 +354,7 @@ class SqlRollups:
             f"{_spans(spans)} SELECT span.place, {split}, COUNT(DISTINCT r.customer) "
             f"FROM span CROSS JOIN presence r {joined} WHERE {where} "
             f"AND r.slice IN ({', '.join(map(str, slices))}) "
-            "AND r.bucket >= span.first AND r.bucket < span.until AND r.messages > 0 GROUP BY 1, 2"
+            f"AND r.bucket >= span.first AND r.bucket < span.until AND r.messages > 0 GROUP BY 1{', 2' if by else ''}"
         )
         return [(place, value, count) for place, value, count in self._driver.rows(sql, parameters)]
 
@@ -420,7 +421,7 @@ class SqlRollups:
         self.settle()
         for name, again in _AGAIN.items():
             self._driver.run(f"DROP TABLE IF EXISTS {again}")
-            self._driver.run(f"CREATE TEMPORARY TABLE {again} AS SELECT * FROM {name} WHERE agent_id < 0")
+            self._driver.run(f"CREATE TEMPORARY TABLE {again} AS SELECT * FROM {name} WHERE agent_id = -1")
             self._driver.run(f"CREATE UNIQUE INDEX {again}_once ON {again} ({', '.join(_KEYS[name])})")
         self._names = _AGAIN
         for name, kept in KEPT.items():  # the events of what was erased are gone, what they added is not

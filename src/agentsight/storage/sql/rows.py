@@ -70,7 +70,13 @@ class Dialect(Protocol):
         """The same, of the ids `ask` finds, and remembered; None where nothing would tell whether it is still true."""
 
     def unindex(
-        self, driver: Driver, ids: Sequence[int], *, column: str = "conversation", traceless: bool = False
+        self,
+        driver: Driver,
+        agent_id: int,
+        ids: Sequence[int],
+        *,
+        column: str = "conversation",
+        traceless: bool = False,
     ) -> None:
         """Take the messages of conversations (or, with column="id", of events) out of the search index, before they go.
 

@@ -350,6 +350,14 @@ presence = Table(
     sqlite_with_rowid=False,
 )
 
+past = Table(  # counts the changes of days that are over: what was remembered of them is no longer true
+    "past",
+    metadata,
+    Column("agent_id", Id, primary_key=True, autoincrement=False),
+    Column("changes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # -- letting go: what stays of conversations that went ----------------------------------------------------------------
 
 

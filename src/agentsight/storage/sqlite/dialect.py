@@ -117,7 +117,13 @@ class SqliteDialect:
         return sorted(found)
 
     def unindex(
-        self, driver: Driver, ids: Sequence[int], *, column: str = "conversation", traceless: bool = False
+        self,
+        driver: Driver,
+        agent_id: int,
+        ids: Sequence[int],
+        *,
+        column: str = "conversation",
+        traceless: bool = False,
     ) -> None:
         """The index must be told exactly what it was fed."""
         driver.run("INSERT INTO marker VALUES (?, 1) ON CONFLICT DO UPDATE SET value = marker.value + 1", (FORGOTTEN,))
