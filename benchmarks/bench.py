@@ -50,7 +50,7 @@ def main() -> None:
         "--growth", action="store_true", help="analytics, lists and search at 10^5, 10^6 and 10^7 messages"
     )
     parser.add_argument(
-        "--only", help="parts, separated by commas", default="ingest,decode,sdk,analytics,workers,servers"
+        "--only", help="parts, separated by commas", default="ingest,decode,sdk,analytics,workers,servers,citus"
     )
     parser.add_argument(
         "--write", type=Path, metavar="FILE", help="put the table between a document's <!-- bench --> marks"
@@ -64,10 +64,10 @@ def main() -> None:
         "sdk": [["--events", "3000", "--rounds", "2"] if given.quick else []],
         "analytics": [[option for size in sizes for option in ("--messages", str(size))]],
         "workers": [quick],
+        "citus": [quick],
         "servers": [quick, *([["--quick", "--reads", "1000000"]] if given.million else [])],
     }
     rows = [row for name in given.only.split(",") for options in parts[name] for row in part(name, *options)]
-    rows.append(Row("T13", "Citus", note="by hand, on a server with the extension: AGENTSIGHT_TEST_POSTGRESQL_URL"))
     rows.sort(key=lambda row: (not row.target, int(row.target[1:] or 0) if row.target else 0))
     print(
         f"\nAgentSight {version('agentsight')}, Python {platform.python_version()}, {os.cpu_count()} cores, {_model()}"

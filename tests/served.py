@@ -177,13 +177,42 @@ class Postgresql:
                 opened.close()
         return self._create(f" TEMPLATE {self._name(self._template)}")
 
-    @staticmethod
-    def _spread(url: str) -> str:
+    def _spread(self, url: str) -> str:
+        self._join(self._name(url))
         opened: Any = open_storage(url)
         migrate(opened)
         opened.distribute()
         opened.close()
         return url
+
+    @cached_property
+    def _nodes(self) -> list[tuple[str, int, bool]]:
+        """(host, port, whether it is the coordinator) of the Citus cluster that the database of our URL is in."""
+        if self._stand_in or not self.run("SELECT 1 FROM pg_extension WHERE extname = 'citus'"):
+            return []
+        return [
+            (host, port, group == 0)
+            for host, port, group in self.run(
+                "SELECT nodename, nodeport, groupid FROM pg_dist_node WHERE noderole = 'primary' ORDER BY groupid"
+            )
+        ]
+
+    def _join(self, name: str) -> None:
+        """Let a new database lie on the nodes that the database of our URL lies on: with Citus each is a cluster of its own."""
+        if not self.has_citus or self._stand_in:
+            return
+        with self._psycopg.connect(self.url(name), autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} SET citus.shard_count = 4")
+            connection.execute("CREATE EXTENSION IF NOT EXISTS citus")
+            for host, port, first in self._nodes:
+                if first:
+                    connection.execute("SELECT citus_set_coordinator_host(%s, %s)", (host, port))
+                    continue
+                with self._psycopg.connect(self._url, host=host, port=port, autocommit=True) as node:
+                    node.execute(f"CREATE DATABASE {name}")
+                with self._psycopg.connect(self.url(name), host=host, port=port, autocommit=True) as node:
+                    node.execute("CREATE EXTENSION IF NOT EXISTS citus")
+                connection.execute("SELECT citus_add_node(%s, %s)", (host, port))
 
     def copy_of(self, url: str) -> str:
         """The URL of a database that is as this one is now, which nobody may be connected to."""
@@ -207,6 +236,10 @@ class Postgresql:
             return
         for name in self._made:
             self.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            for host, port, first in self._nodes:
+                if not first:
+                    with self._psycopg.connect(self._url, host=host, port=port, autocommit=True) as node:
+                        node.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 class Server:
