@@ -321,6 +321,24 @@ def test_a_cluster_without_room_says_what_to_do(standing_in: Postgresql):
     migrate(storage)
     with pytest.raises(ConfigError, match="citus_add_node"):
         storage.distribute()
+    assert "nodes" not in storage.facts()
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO pg_dist_node SELECT g, g, 'there', 5432, 'primary', true, true FROM generate_series(2, 4) g"
+        )
+    storage.distribute()
+    assert storage.facts()["nodes"] == "3"
+    storage.close()
+
+
+def test_who_may_not_spread_is_told_why(standing_in: Postgresql):
+    url = standing_in.empty()
+    name = url.split("?")[0].rsplit("/", 1)[1]
+    standing_in.run(f"CREATE ROLE {name} LOGIN; ALTER DATABASE {name} OWNER TO {name}")
+    storage: Any = open_storage(url.replace("postgres:@", f"{name}@").replace("postgres@", f"{name}@"))
+    migrate(storage)
+    with pytest.raises(ConfigError, match=r"permission denied to create extension.*goes on where it was"):
+        storage.distribute()
     storage.close()
 
 

@@ -43,7 +43,12 @@ def version() -> None:
 def migrate(
     as_json: AsJson = False,
     distribute: Annotated[
-        bool, typer.Option("--distribute", help="Spread the tables over the nodes of a PostgreSQL that has Citus")
+        bool,
+        typer.Option(
+            "--distribute",
+            help="Spread the tables over the nodes of a PostgreSQL that has Citus, with what is in them; stop the servers "
+            "first. Interrupted, the same command goes on where it was",
+        ),
     ] = False,
     data: Data = None,
     database: Database = None,
@@ -127,7 +132,8 @@ def _examine(settings: Settings) -> Iterator[Finding]:
         return
     try:
         facts = storage.facts()
-        yield Finding("database", f"{facts['engine']} {facts['version']} at {facts['where']}")
+        spread = f", spread over {facts['nodes']} nodes" if "nodes" in facts else ""
+        yield Finding("database", f"{facts['engine']} {facts['version']} at {facts['where']}{spread}")
         if facts.get("search", "").startswith("scan"):
             remedy = "CREATE EXTENSION pg_trgm as an administrator, then agentsight migrate: searches of rare words are quick then"
             yield Finding("search", "reads messages, newest first", remedy)

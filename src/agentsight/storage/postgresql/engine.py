@@ -43,6 +43,7 @@ T = TypeVar("T")
 TAKERS = 1  # threads that take events in; a second one brought nothing, for both meet at the sums (decisions/0004)
 REPLICA_REST_S = 5.0  # after it did not answer
 EXTENSIONS = ("--extension=pg_trgm",)  # of a copy: what it needs to be put back anywhere, whatever else the server had
+NODES = "SELECT count(*) FROM pg_dist_node WHERE noderole = 'primary' AND isactive AND shouldhaveshards"
 PATIENCE_S = 4.0  # how long a change is tried again while the database restarts or fails over
 LEAVING_S = 2.0  # a session that was closed is listed a moment longer
 MEETINGS = 20  # how often a change begins again because somebody stored the same at the same moment
@@ -248,7 +249,13 @@ class PostgresqlStorage:
             f"SET citus.multi_shard_modify_mode = 'parallel'; SELECT pg_advisory_lock({WRITING})"
         )
         connection.commit()
-        return distribute(connection)
+        try:
+            return distribute(connection)
+        except sql.DBAPIError as failure:
+            said = str(failure.orig).strip().partition("\n")[0]
+            raise ConfigError(
+                f"the tables could not all be spread ({said}); the same again goes on where it was"
+            ) from failure
 
     # -- copies ------------------------------------------------------------------------------------------------------
     def before_migrating(self, connection: Connection, to: str) -> None:
@@ -351,7 +358,9 @@ class PostgresqlStorage:
             version = driver.rows("SHOW server_version", ())[0][0]
             found = {"any": "trigram index", "ascii": "trigram index for A to Z only", "none": "scan, newest first"}
             search = found[grams(driver)]
-        return {"engine": "PostgreSQL", "version": version.split()[0], "where": self._where(), "search": search}
+            nodes = driver.rows(NODES, ())[0][0] if spread_over(connection) else 1
+        facts = {"engine": "PostgreSQL", "version": version.split()[0], "where": self._where(), "search": search}
+        return facts | ({"nodes": str(nodes)} if nodes > 1 else {})
 
     def _where(self) -> str:
         host = self._url.host or self._url.query.get("host") or "this machine"

@@ -191,11 +191,8 @@ class SqlKeeping:
             keys = [column.name for column in sums.primary_key.columns]
             same = and_(*(kept.c[key] == sums.c[key] for key in keys))
             own = (kept.c.agent_id == agent_id, _before(kept, day))
-            had = select(kept.c[value]).where(same, *own)
             mine = (sums.c.agent_id == agent_id, _before(sums, day))
-            self._driver.execute(
-                update(sums).where(*mine, had.exists()).values({value: sums.c[value] - had.scalar_subquery()})
-            )
+            self._driver.execute(update(sums).where(*mine, same, *own).values({value: sums.c[value] - kept.c[value]}))
             self._driver.execute(delete(kept).where(*own))
             self._driver.execute(delete(sums).where(*mine, sums.c[value] == 0))
         self._rollups.past_changed(agent_id)
