@@ -64,12 +64,14 @@ COUNTED: Final = (
 
 FILTERS: Final[dict[str, str]] = {
     "conversation_id": "exactly this conversation_id; present but empty finds nothing",
+    "conversation_id__icontains": "conversation_id contains this, any case",
     "customer_id": "exactly this customer_id",
     "customer_id__icontains": "customer_id contains this, any case",
     "name": "name contains this, any case",
     "language": "this language, any case; here and in the next three, unknown finds those of whom nobody told",
     "device": "this device, any case; where none was sent, desktop, mobile or tablet by the metadata's user_agent",
     "source": "this source, any case",
+    "source__icontains": "source contains this, any case",
     "country": "this country, ISO 3166-1 alpha-2",
     "customer_ip_address": "exactly this text",
     "environment": "production or development (also spelled env)",
@@ -83,6 +85,7 @@ FILTERS: Final[dict[str, str]] = {
     "message_contains": "a message contains this text, any case",
     "search": "name, conversation_id, customer_id or a message contains this text, any case",
     "action_name": "an action with exactly this name ran",
+    "action_name__icontains": "an action ran whose name contains this, any case",
     "has_action": "true: at least one action; false: none",
     "has_error": "true: an action failed; false: none did",
     "escalated": "true: an escalation action ran; false: none did",
@@ -94,6 +97,13 @@ FILTERS: Final[dict[str, str]] = {
     "counted_from": "with counted_by: counted at or after this instant",
     "counted_to": "with counted_by: counted before this instant",
 }
+NOT: Final = "__not"
+_NEGATABLE: Final = (
+    *("conversation_id", "conversation_id__icontains", "customer_id", "customer_id__icontains", "name", "language"),
+    *("device", "source", "source__icontains", "country", "message_contains", "action_name", "action_name__icontains"),
+    *("feedback_sentiment", "metadata"),
+)
+FILTERS.update({name + NOT: f"the opposite of {name}; given several times, none of them" for name in _NEGATABLE})
 """Names of the conversation list's filters, all joined by AND; the SDK's arguments and the API's parameters."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

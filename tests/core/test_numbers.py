@@ -36,6 +36,12 @@ FILTERS = {
         {"customer_id": "user 3"},
         lambda conversation, told: told["production"] and told.get("customer_id") == "user 3",
     ),
+    "neither nor": (
+        {"source__not": "whatsapp", "customer_id__not": "user 3"},
+        lambda conversation, told: (
+            told["production"] and low(told, "source") != "whatsapp" and told.get("customer_id") != "user 3"
+        ),
+    ),
     "words and metadata": (
         {"message_contains": "PARCEL", "metadata": "tier:gold"},
         lambda conversation, told: (

@@ -210,6 +210,8 @@ VALUES: dict[str, list[str]] = {
     "page_size": ["1", "7", "1000000"],
     "full": ["false", "true"],
 }
+VALUES |= {name: VALUES[name.removesuffix("__icontains")] for name in wire.FILTERS if name.endswith("__icontains")}
+VALUES |= {name: VALUES[name.removesuffix(wire.NOT)] for name in wire.FILTERS if name.endswith(wire.NOT)}
 FLAG = ["true", "false", "perhaps"]
 
 

@@ -115,11 +115,13 @@ def ran(events: list[Row], name: str) -> bool:
 JUDGE: dict[str, Callable[[list[Row], Any], bool]] = {
     "conversation_id": lambda events, value: events[0]["conversation_id"] == value,
     "customer_id": lambda events, value: described(events, "customer_id") == value,
+    "conversation_id__icontains": lambda events, value: value.lower() in events[0]["conversation_id"].lower(),
     "customer_id__icontains": contains("customer_id"),
     "name": contains("name"),
     "language": folded("language"),
     "device": folded("device"),
     "source": folded("source"),
+    "source__icontains": contains("source"),
     "country": lambda events, value: (described(events, "customer_ip_address") == "8.8.8.8") and value.upper() == "US",
     "customer_ip_address": lambda events, value: described(events, "customer_ip_address") == value,
     "environment": lambda events, value: (described(events, "environment") or "development") == value,
@@ -134,6 +136,9 @@ JUDGE: dict[str, Callable[[list[Row], Any], bool]] = {
         says(events, value) or any(value.lower() in (text or "").lower() for text in _names(events))
     ),
     "action_name": ran,
+    "action_name__icontains": lambda events, value: any(
+        value.lower() in row["action_name"].lower() for row in of(events, "action")
+    ),
     "has_action": lambda events, value: bool(of(events, "action")) is value,
     "has_error": lambda events, value: any("error_msg" in row for row in of(events, "action")) is value,
     "escalated": lambda events, value: any(ran(events, name) for name in ESCALATION_ACTIONS) is value,
@@ -146,6 +151,14 @@ JUDGE: dict[str, Callable[[list[Row], Any], bool]] = {
 }
 
 
+def opposite(name: str) -> Callable[[list[Row], Any], bool]:
+    return lambda events, value: not JUDGE[name](events, value)
+
+
+NEGATED = {name: name.removesuffix(wire.NOT) for name in wire.FILTERS if name.endswith(wire.NOT)}
+JUDGE |= {name: opposite(plain) for name, plain in NEGATED.items()}
+
+
 def _names(events: list[Row]) -> list[str | None]:
     return [events[0]["conversation_id"], described(events, "name"), described(events, "customer_id")]
 
@@ -155,11 +168,13 @@ MOMENT = st.integers(0, 400_000).map(at)
 ASKED = {
     "conversation_id": st.sampled_from(["conv-1", "conv-", "CONV-1"]),
     "customer_id": st.sampled_from(["Ana", "ana", "an"]),
+    "conversation_id__icontains": st.sampled_from(["CONV", "-1", "%", "x"]),
     "customer_id__icontains": st.sampled_from(["AN", "%", "_", "b"]),
     "name": st.sampled_from(["parcel", "100%", "čaj", "ČAJ", "_"]),
     "language": st.sampled_from(["hr", "EN", "de"]),
     "device": st.sampled_from(["mobile", "DESKTOP", "mob"]),
     "source": st.sampled_from(["web", "whatsapp"]),
+    "source__icontains": st.sampled_from(["WEB", "app", "_"]),
     "country": st.sampled_from(["us", "HR"]),
     "customer_ip_address": st.sampled_from(["8.8.8.8", "testclient", "8"]),
     "environment": st.sampled_from(["production", "development"]),
@@ -168,6 +183,7 @@ ASKED = {
     "message_contains": st.sampled_from(["paket", "100%", "l", "a_b", "nothing"]),
     "search": st.sampled_from(["paket", "conv-1", "ana", "parcel", "%"]),
     "action_name": st.sampled_from(["look", "ticket", "Ticket", "token_usage", "lo"]),
+    "action_name__icontains": st.sampled_from(["LO", "tick", "usage"]),
     "feedback_sentiment": st.sampled_from(wire.SENTIMENTS),
     "metadata": st.sampled_from(
         ["tier:gold", "tier:5", "n:5", "deep.er:true", "a.b:c", "tier:gold,n:5", "deep:x", "tier:gol"]
@@ -175,6 +191,7 @@ ASKED = {
 } | dict.fromkeys(
     ("is_marked", "is_used", "has_messages", "has_feedback", "has_action", "has_error", "escalated"), FLAG
 )
+ASKED |= {name: ASKED[plain] for name, plain in NEGATED.items()}
 ASKED |= {"feedback_source": st.sampled_from(wire.FEEDBACK_SOURCES), "include_deleted": FLAG}
 
 
@@ -223,6 +240,15 @@ def test_any_mixture_of_filters_finds_what_the_judge_finds(filled: Any, data: An
     names = data.draw(st.lists(st.sampled_from(sorted(ASKED)), min_size=2, max_size=4, unique=True))
     asked = {name: data.draw(ASKED[name]) for name in names}
     assert found(storage, agent, asked) == wanted(every, asked)
+
+
+def test_what_must_not_be_so_may_be_said_several_times(filled: Any):
+    storage, agent, every = filled
+    where = conversations.parse_filter({"source__not": ["web", "whatsapp"], "language__not": ["hr"]})
+    heads, _ = storage.read(lambda store: store.conversations.page(scope_of(agent), where, limit=1_000))
+    told = [events for events in every if (described(events, "source") or "").lower() not in ("web", "whatsapp")]
+    told = [events for events in told if (described(events, "language") or "").lower() != "hr"]
+    assert {head.conversation_id for head in heads} == {events[0]["conversation_id"] for events in told} != set()
 
 
 def test_sentiment_and_source_ask_about_one_and_the_same_feedback(storage: Storage):

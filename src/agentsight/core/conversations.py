@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any
 
@@ -29,34 +29,44 @@ def parse_filter(params: Mapping[str, Sequence[str]]) -> Filter:
     Raises:
         Invalid: names the first parameter that cannot be read.
     """
-    return Filter(**{name: _read(name, value) for name, value in _given(params).items()})
+    return _filter((name, _read(name, value)) for name, value in _given(params))
 
 
 def parse_filter_leniently(params: Mapping[str, Sequence[str]]) -> tuple[Filter, list[str]]:
     """As `parse_filter`, but what cannot be read is left out, and a sentence for each says so."""
-    values: dict[str, Any] = {}
+    values: list[tuple[str, Any]] = []
     notices: list[str] = []
-    for name, text in _given(params).items():
+    for name, text in _given(params):
         try:
-            values[name] = _read(name, text)
+            values.append((name, _read(name, text)))
         except Invalid as wrong:
             notices.append(str(wrong))
-    return Filter(**values), notices
+    return _filter(values), notices
 
 
-def _given(params: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    given: dict[str, str] = {}
+def _filter(read: Iterable[tuple[str, Any]]) -> Filter:
+    """Of a name given twice the last counts; of one that negates, all."""
+    values: dict[str, Any] = {}
+    unless: list[tuple[str, Any]] = []
+    for name, value in read:
+        if name.endswith(wire.NOT):
+            unless.append((name.removesuffix(wire.NOT), value))
+        else:
+            values[name] = value
+    return Filter(**values, unless=tuple(unless))
+
+
+def _given(params: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
     for name in wire.FILTERS:
         values = params.get(name) or (params.get("env") if name == "environment" else None) or ()
         for value in values:
             if value != "" or name == "conversation_id":
-                given[name] = value
-    return given
+                yield name, value
 
 
 def _read(name: str, text: str) -> Any:
     try:
-        reader = _READERS.get(name)
+        reader = _READERS.get(name.removesuffix(wire.NOT))
         return reader(text, name) if reader else wire.read_text(text, name)
     except InvalidEvent as wrong:
         raise Invalid.of(wrong.field, wrong.reason) from None

@@ -312,15 +312,21 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A question to the conversation list: every field that is not None narrows it. Names are those of `wire.FILTERS`."""
+    """A question to the conversation list: every field that is not None narrows it. Names are those of `wire.FILTERS`.
+
+    >>> Filter(source="web", unless=(("language", "de"), ("language", "en"))).unless[0]
+    ('language', 'de')
+    """
 
     conversation_id: str | None = None
+    conversation_id__icontains: str | None = None
     customer_id: str | None = None
     customer_id__icontains: str | None = None
     name: str | None = None
     language: str | None = None
     device: str | None = None
     source: str | None = None
+    source__icontains: str | None = None
     country: str | None = None
     customer_ip_address: str | None = None
     environment: str | None = None
@@ -334,6 +340,7 @@ class Filter:
     message_contains: str | None = None
     search: str | None = None
     action_name: str | None = None
+    action_name__icontains: str | None = None
     has_action: bool | None = None
     has_error: bool | None = None
     escalated: bool | None = None
@@ -344,6 +351,7 @@ class Filter:
     counted_key: str | None = None
     counted_from: int | None = None  # microseconds, included
     counted_to: int | None = None  # excluded
+    unless: tuple[tuple[str, Any], ...] = ()  # (name, value) of what must not be so: the names that end in __not
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self, TypeVar
 
+from agentsight.wire import NOT
+
 from .permissions import Role
 
 
@@ -68,6 +70,10 @@ class Sight:
         gone = [name for name in _ABOUT if not self.customer and getattr(told, name)]
         gone += ["metadata"] if not self.metadata and told.metadata else []
         changes: dict[str, Any] = {name: () if name == "metadata" else None for name in gone}
+        hidden = {*(() if self.customer else _ABOUT), *(() if self.metadata else ("metadata",))}
+        if any(name in hidden for name, _ in told.unless):
+            gone += [f"{name}{NOT}" for name, _ in told.unless if name in hidden]
+            changes["unless"] = tuple(pair for pair in told.unless if pair[0] not in hidden)
         if not self.customer and told.search:
             changes |= {"search": None, "message_contains": told.message_contains or told.search}
         asked: W = replace(told, **changes) if changes else where

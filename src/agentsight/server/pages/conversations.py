@@ -63,7 +63,8 @@ def _look(
         rows, more = _part(hour, before, after)
     newer = rows and (more if after else before is not None)
     older = rows and (more if not after else True)
-    most = MOST_FOUND if where.search or where.message_contains else MOST_COUNTED
+    searched = where.search or where.message_contains or any(name == "message_contains" for name, _ in where.unless)
+    most = MOST_FOUND if searched else MOST_COUNTED
     if hour is not None:
         total = len(hour)
     elif not (newer or older) and (not before and not after):

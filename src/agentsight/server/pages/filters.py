@@ -9,9 +9,10 @@ from agentsight import wire
 from agentsight.core import conversations
 from agentsight.core.model import Filter
 from agentsight.core.ports import Store
+from agentsight.wire import NOT
 
 from ..ui.words import Voice
-from .shell import Visit
+from .shell import Elsewhere, Visit, query
 
 FACETS = ("source", "device", "language", "country")
 MOST_VALUES = 60
@@ -19,22 +20,60 @@ MOST_VALUES = 60
 COUNTED = ("counted_by", "counted_key", "counted_from", "counted_to", "counted_hour")
 
 
+CONTAINS = "__icontains"
+WRITTEN = ("field", "op", "value")
+"""What the form for one more condition sends; the address that is kept says it as a filter."""
+FIELDS = {
+    "source": ("source", "source" + CONTAINS),
+    "device": ("device", ""),
+    "language": ("language", ""),
+    "country": ("country", ""),
+    "customer": ("customer_id", "customer_id" + CONTAINS),
+    "name": ("", "name"),
+    "conversation": ("conversation_id", "conversation_id" + CONTAINS),
+    "message": ("", "message_contains"),
+    "tool": ("action_name", "action_name" + CONTAINS),
+    "feedback": ("feedback_sentiment", ""),
+    "metadata": ("metadata", ""),
+}
+"""What a condition may be about: the filter that says it is so, and the one that says it contains."""
+_SAID = {name: field for field, names in FIELDS.items() for name in names if name}
+_FLAGS = {"true": "false", "false": "true"}
+
+
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """One condition in force and the address without it."""
+    """One condition in force, the address without it, and the one with its opposite where it has one."""
 
     label: str
     value: str
     without: str
+    op: str = ""
+    flipped: str = ""
 
 
 def asked(visit: Visit) -> tuple[Filter, list[str]]:
     """The filter in this page's query, production unless development is asked for, and what could not be read of it."""
+    if any(name in visit.params for name in WRITTEN):
+        raise Elsewhere(_written(visit))
     where, notices = conversations.parse_filter_leniently(parameters(visit))
     if where.environment is None:
         where = replace(where, environment="production")
     where, hidden = visit.sight.asks(where)
-    return where, [*notices, *(label(visit.voice, name) for name in hidden)]
+    return where, [*notices, *(label(visit.voice, name.removesuffix(NOT)) for name in hidden)]
+
+
+def _written(visit: Visit) -> str:
+    """The address that says a condition written in the form as a filter; without it where it says nothing."""
+    field, op, value = ((visit.params.get(name) or "").strip() for name in WRITTEN)
+    is_so, contains = FIELDS.get(field, ("", ""))
+    name = (contains if "contains" in op else is_so) or is_so or contains
+    kept = [pair for pair in visit.params.multi_items() if pair[0] not in (*WRITTEN, "before", "after")]
+    if name and value:
+        negated = name + NOT if op.startswith("not") else name
+        kept = [pair for pair in kept if pair[0] != negated or negated.endswith(NOT)]
+        kept.append((negated, meant(visit.voice, name, value)))
+    return visit.path + query(kept)
 
 
 def parameters(visit: Visit) -> Mapping[str, list[str]]:
@@ -50,11 +89,78 @@ def chips(visit: Visit) -> list[Chip]:
         gone = dict.fromkeys((*COUNTED, "before", "after"))
         found.append(Chip(visit.voice.say("Behind the number"), _behind(visit), visit.here(**gone)))
     for name in wire.FILTERS:
-        value = visit.params.get(name)
-        if value and name != "environment" and not (behind and name in COUNTED):
-            without = visit.here(**{name: None, "before": None, "after": None})
-            found.append(Chip(label(visit.voice, name), shown(visit.voice, name, value), without))
+        values = [value for value in visit.params.getlist(name) if value]
+        if name == "environment" or (behind and name in COUNTED):
+            continue
+        found += [_chip(visit, name, value) for value in (values if name.endswith(NOT) else values[-1:])]
     return found
+
+
+def _chip(visit: Visit, name: str, value: str) -> Chip:
+    voice, plain = visit.voice, name.removesuffix(NOT)
+    others = [
+        pair
+        for pair in visit.params.multi_items()
+        if pair[0] not in ("before", "after") and pair != (name, value) and (pair[0] != name or name.endswith(NOT))
+    ]
+    words, without = shown(voice, plain, value), visit.path + query(others)
+    if plain + NOT in wire.FILTERS:
+        opposite = plain if name.endswith(NOT) else plain + NOT
+        rest = [pair for pair in others if pair[0] != opposite or opposite.endswith(NOT)]
+        flipped = visit.path + query([*rest, (opposite, value)])
+        return Chip(fields(voice)[_SAID[plain]], words, without, operators(voice)[_op(name)], flipped)
+    flipped = visit.path + query([*others, (name, _FLAGS[value])]) if value in _FLAGS else ""
+    if flipped:
+        return Chip(label(voice, name), "", without, words, flipped)
+    return Chip(label(voice, name), words, without)
+
+
+def _op(name: str) -> str:
+    plain = name.removesuffix(NOT)
+    contains = any(plain == names[1] for names in FIELDS.values())
+    return ("not_" if name.endswith(NOT) else "") + ("contains" if contains else "is")
+
+
+def fields(voice: Voice) -> dict[str, str]:
+    """What a condition may be about, in words."""
+    say = voice.say
+    return {
+        "source": say("Source"),
+        "device": say("Device"),
+        "language": say("Language"),
+        "country": say("Country"),
+        "customer": say("Customer"),
+        "name": say("Name"),
+        "conversation": say("Conversation ID"),
+        "message": say("Message"),
+        "tool": say("Tool"),
+        "feedback": say("Feedback"),
+        "metadata": say("Metadata"),
+    }
+
+
+def operators(voice: Voice) -> dict[str, str]:
+    """How a condition compares, in words."""
+    say = voice.say
+    return {
+        "is": say("is"),
+        "not_is": say("is not"),
+        "contains": say("contains"),
+        "not_contains": say("does not contain"),
+    }
+
+
+def meant(voice: Voice, name: str, words: str) -> str:
+    """The value somebody means who writes a country, a language or a mood in words."""
+    if name == "country":
+        known = {str(word).lower(): str(code) for code, word in voice.locale.territories.items() if len(code) == 2}
+    elif name == "language":
+        known = {str(word).lower(): str(code) for code, word in voice.locale.languages.items()}
+    elif name == "feedback_sentiment":
+        known = {voice.say(mood): mood for mood in wire.SENTIMENTS}
+    else:
+        return words
+    return known.get(words.lower(), words)
 
 
 def _behind(visit: Visit) -> str:
@@ -95,6 +201,11 @@ def facets(store: Store, visit: Visit) -> dict[str, list[str]]:
     return {column: store.conversations.values(visit.scope, column)[:MOST_VALUES] for column in FACETS}
 
 
+def suggestions(voice: Voice, facets: Mapping[str, list[str]]) -> list[str]:
+    """What may be written as a value, for the list beside the field."""
+    return [shown(voice, name, value) for name in FACETS for value in facets.get(name, ())][: 2 * MOST_VALUES]
+
+
 def is_filter(name: str) -> bool:
     return name in wire.FILTERS
 
@@ -104,12 +215,14 @@ def label(voice: Voice, name: str) -> str:
     say = voice.say
     names = {
         "conversation_id": say("Conversation ID"),
+        "conversation_id__icontains": say("Conversation ID"),
         "customer_id": say("Customer"),
         "customer_id__icontains": say("Customer contains"),
         "name": say("Name contains"),
         "language": say("Language"),
         "device": say("Device"),
         "source": say("Source"),
+        "source__icontains": say("Source"),
         "country": say("Country"),
         "customer_ip_address": say("IP address"),
         "is_marked": say("Marked"),
@@ -122,6 +235,7 @@ def label(voice: Voice, name: str) -> str:
         "message_contains": say("Message contains"),
         "search": say("Search"),
         "action_name": say("Tool"),
+        "action_name__icontains": say("Tool"),
         "has_action": say("Used a tool"),
         "has_error": say("Has an error"),
         "escalated": say("Escalated"),

@@ -105,6 +105,10 @@ class SignInNeeded(Exception):
     """Nobody we know is asking."""
 
 
+class Elsewhere(Exception):
+    """The page stands at another address of ours, the only argument."""
+
+
 @dataclass
 class Visitor:
     """A person with a browser; not yet anybody we know."""
@@ -451,6 +455,8 @@ def caught(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Reques
         except SignInNeeded:
             back = Visitor(request).path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse("/login" + query([("next", back)]), 303)
+        except Elsewhere as there:
+            return RedirectResponse(local(there.args[0], "/"), 303)
         except Refused as refused:
             return await run_in_threadpool(error_page, request, refused.status_code, refused.message)
         except Exception:

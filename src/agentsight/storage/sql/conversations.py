@@ -9,7 +9,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, not_, or_, select, tuple_
 
 from agentsight.core.measures import DIMENSIONS, UNKNOWN, normal
 from agentsight.core.model import Attachment, Conversation, Feedback, Filter, Scope
@@ -199,6 +199,9 @@ class SqlConversations:
             clauses.append(_given(where.feedback_sentiment, where.feedback_source))
         if where.counted_by is not None:
             clauses.append(counted(where))
+        for name, value in where.unless:
+            clause = _given(value, None) if name == "feedback_sentiment" else PREDICATES[name](self, scope, value)
+            clauses.append(not_(func.coalesce(clause, false())))  # what nobody told is not it
         return clauses
 
     def says(self, scope: Scope, text: str) -> ColumnElement[bool]:
@@ -344,6 +347,11 @@ def _ran(name: str) -> ColumnElement[bool]:
     return exists().where(own, event.c.kind == "action", event.c.name == name)
 
 
+def _ran_like(store: SqlConversations, text: str) -> ColumnElement[bool]:
+    own = and_(event.c.conversation == table.c.id, event.c.agent_id == table.c.agent_id)
+    return exists().where(own, event.c.kind == "action", store.contains(event.c.name, text))
+
+
 def _search(store: SqlConversations, scope: Scope, text: str) -> ColumnElement[bool]:
     own = (store.contains(column, text) for column in (table.c.name, table.c.conversation_id, table.c.customer_id))
     return or_(*own, store.says(scope, text))
@@ -357,12 +365,14 @@ def _environment(value: str) -> ColumnElement[bool]:
 
 PREDICATES: dict[str, Callable[[SqlConversations, Scope, Any], ColumnElement[bool]]] = {
     "conversation_id": lambda store, scope, value: table.c.conversation_id == value,
+    "conversation_id__icontains": lambda store, scope, value: store.contains(table.c.conversation_id, value),
     "customer_id": lambda store, scope, value: table.c.customer_id == value,
     "customer_id__icontains": lambda store, scope, value: store.contains(table.c.customer_id, value),
     "name": lambda store, scope, value: store.contains(table.c.name, value),
     "language": lambda store, scope, value: store.is_facet(table.c.language, value),
     "device": lambda store, scope, value: store.is_facet(table.c.device_kind, value),
     "source": lambda store, scope, value: store.is_facet(table.c.source, value),
+    "source__icontains": lambda store, scope, value: store.contains(table.c.source, value),
     "country": lambda store, scope, value: store.is_facet(table.c.country, value),
     "customer_ip_address": lambda store, scope, value: table.c.customer_ip_address == value,
     "environment": lambda store, scope, value: _environment(value),
@@ -375,6 +385,7 @@ PREDICATES: dict[str, Callable[[SqlConversations, Scope, Any], ColumnElement[boo
     "message_contains": lambda store, scope, value: store.says(scope, value),
     "search": _search,
     "action_name": lambda store, scope, value: _ran(value),
+    "action_name__icontains": lambda store, scope, value: _ran_like(store, value),
     "has_action": lambda store, scope, value: (table.c.action_count > 0).is_(value),
     "has_error": lambda store, scope, value: (table.c.error_count > 0).is_(value),
     "escalated": lambda store, scope, value: table.c.is_escalated.is_(value),
