@@ -54,12 +54,13 @@ SHARES = {
     "escalation_rate_pct": ("escalated", "used"),
     "interaction_rate_pct": ("opened and used", "opened"),
     "satisfaction_pct": ("positive", "feedback"),
+    "tool_error_rate_pct": ("tool errors", "tools"),
 }
 QUANTILES = {"median_response_ms": 0.5, "p95_response_ms": 0.95}
 METRICS = [*COUNTS, *SUMS, *MEANS, *SHARES, *QUANTILES, "individual_users", "cost_usd"]
 ADDITIVE = [*COUNTS, *SUMS, "cost_usd"]
 SPLITS = {
-    "tool": ["tool_runs", "tool_errors", "average_tool_duration_ms"],
+    "tool": ["tool_runs", "tool_errors", "tool_error_rate_pct", "average_tool_duration_ms"],
     "model": [*SUMS, "cost_usd"],
     "button": ["button_clicks"],
     "sentiment": [
@@ -81,6 +82,7 @@ BEHIND = {
     "escalation_rate_pct": "escalated",
     "interaction_rate_pct": "opened",
     "satisfaction_pct": "feedback",
+    "tool_error_rate_pct": "tool errors",
     "individual_users": "users",
     "cost_usd": "all tokens",
     "unpriced_tokens": "all tokens",

@@ -89,6 +89,15 @@ def test_without_a_script_every_page_opens_and_every_form_works(look: Looking, d
     press("Apply", chosen)
     assert "source=mail" in page.url
     expect(page.locator(".kpi .figure b").nth(1)).to_have_text("1")
+    page.locator(".chip a", has_text="is").click()
+    assert "source__not=mail" in page.url
+    expect(page.locator(".kpi .figure b").nth(1)).not_to_have_text("1")
+    more = opened("Filters")
+    more.get_by_label("About what").select_option("Customer")
+    more.get_by_label("How").select_option("does not contain")
+    more.get_by_label("Value").fill("x")
+    press("Apply", more)
+    assert "customer_id__icontains__not=x" in page.url and "source__not=mail" in page.url and "field=" not in page.url
     page.locator("#find").fill("parcel 2")
     page.locator("#find").press("Enter")
     expect(page.locator("a.open")).to_have_count(1)
@@ -118,8 +127,10 @@ def test_without_a_script_every_page_opens_and_every_form_works(look: Looking, d
     page.locator('summary[aria-label="More"]').click()
     page.locator("main").get_by_label("Name").fill("Three")
     press("Rename")
-    page.locator('summary[aria-label="More"]').click()
-    press("Delete")
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Delete").click()
+    press("Delete the report")
     expect(page.locator("a.open")).to_have_text("One")
 
     # a link, its preview, its end
@@ -131,16 +142,18 @@ def test_without_a_script_every_page_opens_and_every_form_works(look: Looking, d
     expect(guest.locator(".kpis")).to_be_visible()
     to("settings/shares")
     page.get_by_role("button", name="Revoke").first.click()
+    press("Revoke the link")
     expect(page.locator("tr.over")).to_have_count(1)
 
     # a key, changed over and revoked
     to("settings/keys")
     press("Create")
     assert re.search(r"ags_[0-9a-f]{32}", page.locator("pre.code").inner_text())
-    opened("Change over")
+    page.get_by_role("button", name="Change over").first.click()
     press("Make a new key")
     assert re.search(r"ags_[0-9a-f]{32}", page.locator("pre.code").inner_text())
     page.get_by_role("button", name="Revoke").first.click()
+    press("Revoke the key")
     expect(page.locator(".tag.bad")).to_have_text("revoked")
 
     # settings

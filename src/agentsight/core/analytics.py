@@ -94,6 +94,13 @@ def answer(store: Store, scope: Scope, asked: Question, *, from_events: bool = F
     return Answer(asked, tuple(series), compared)
 
 
+def erased(store: Store, scope: Scope, asked: Question) -> int:
+    """How many conversations an answer counts that no list shows any more: those of erased people."""
+    first_us, until_us = asked.bounds_us
+    source = Source(store, scope, asked, None, [(0, first_us, until_us)])
+    return source.erased() if source.rolled_up else 0
+
+
 class _Part:
     """The numbers of one range."""
 
@@ -205,6 +212,7 @@ __all__ = [
     "Series",
     "answer",
     "earlier",
+    "erased",
     "parse_question",
     "sample",
 ]

@@ -521,6 +521,17 @@ def _tools() -> Iterator[Metric]:
         split="tool",
     )
     yield Metric(
+        "tool_error_rate_pct",
+        "%",
+        "Actions that failed, of all that ran.",
+        "less",
+        (m.TOOL_ERRORS, m.TOOL_RUNS),
+        lambda sums: sums.ratio(m.TOOL_ERRORS, m.TOOL_RUNS, 100),
+        counts="tool_errors",
+        split="tool",
+        sums=False,
+    )
+    yield Metric(
         "average_tool_duration_ms",
         "ms",
         "How long actions took, of those that told.",

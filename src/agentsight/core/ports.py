@@ -249,6 +249,11 @@ class Rollups(Protocol):
     def facts(self, agent_id: int, conversations: Sequence[int]) -> dict[int, list[Event]]:
         """Whole timelines in order, with what the numbers need of each event: no content, no metadata."""
 
+    def tool_runs(
+        self, agent_id: int, conversations: Sequence[int], first_us: int, until_us: int
+    ) -> Iterable[tuple[str, float]]:
+        """(tool, how long it took in ms) of the runs in that time that told."""
+
     def begin_again(self, agent_id: int) -> None:
         """From here to `finish_again`, `apply` writes beside what is stored. For `rebuild`, inside one transaction."""
 

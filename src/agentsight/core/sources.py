@@ -177,6 +177,14 @@ class Source:
                 if split:
                     present.setdefault((place, value), set()).add(f"\x00{customer}")
 
+    def erased(self) -> int:
+        """Conversations of erased people among those counted, by the sums that stay of them."""
+        spans = [(place, first // m.BUCKET_US, -(-until // m.BUCKET_US)) for place, first, until in self._spans]
+        kept = self._store.rollups.sums(
+            self._scope, self._production, [m.CONVERSATIONS], self._facets, None, spans, kept=True
+        )
+        return sum(amount for *_, amount in kept)
+
     def _contributions(self) -> Iterator[tuple[Conversation, Iterable[m.Contribution]]]:
         if not self._spans:
             return

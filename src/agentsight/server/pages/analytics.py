@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
+from agentsight.core import analytics as core
 from agentsight.core import conversations, metrics
 from agentsight.core.analytics import Answer, Row
 from agentsight.core.model import Conversation, Filter
@@ -32,6 +33,7 @@ class Looked:
     elsewhere: int
     facets: dict[str, list[str]]
     changes: list[tuple[int, str]]
+    erased: int
 
 
 @page("analytics", "analytics.read")
@@ -87,13 +89,15 @@ def _look(store: Store, visit: Visit, chosen: Period) -> Looked:
     mine = Filter(environment=chosen.where.environment)
     other = Filter(environment="production" if chosen.where.environment == "development" else "development")
     latest, _ = conversations.page(store, visit.scope, mine, limit=LATEST)
+    answers = overview(store, visit.scope, chosen)
     return Looked(
-        overview(store, visit.scope, chosen),
+        answers,
         [visit.sight.head(row) for row in latest],
         bool(latest),
         0 if latest else conversations.count(store, visit.scope, other, 100_000),
         filters.facets(store, visit),
         history.changes(store, visit),
+        core.erased(store, visit.scope, answers["time"].question),
     )
 
 

@@ -296,6 +296,7 @@ def title(voice: Voice, name: str) -> str:
         "feedback_negative": voice.say("Negative feedback"),
         "tool_runs": voice.say("Tool runs"),
         "tool_errors": voice.say("Tool errors"),
+        "tool_error_rate_pct": voice.say("Tool error rate"),
         "average_tool_duration_ms": voice.say("Average tool duration"),
         "prompt_tokens": voice.say("Prompt tokens"),
         "completion_tokens": voice.say("Completion tokens"),

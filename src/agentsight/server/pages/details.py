@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 from starlette.responses import Response
 
-from agentsight.core import analytics, conversations
+from agentsight.core import analytics, conversations, tool_times
 from agentsight.core.analytics import Answer
 from agentsight.core.measures import DIMENSIONS
 from agentsight.core.metrics import METRICS
 from agentsight.core.model import Conversation
 from agentsight.core.ports import Store
+from agentsight.core.tool_times import Found
 from agentsight.errors import NotFound
 
 from ..http import now_us
@@ -32,6 +33,9 @@ class Topic:
     columns: tuple[str, ...]
     splits: tuple[str, ...] = DIMENSIONS
     only: str = ""  # a filter of the conversations worth showing below
+    drawing: str = "chart-column"
+    begin: str = ""  # how such things come to be here, said where there are none
+    sample: str = ""  # the line of code that does it
 
 
 TOPICS = {
@@ -39,31 +43,48 @@ TOPICS = {
         _N("Countries"),
         ("total_conversations",),
         ("total_conversations", "total_messages", "individual_users", "average_response_ms", "escalation_rate_pct"),
+        drawing="globe",
+        begin=_N("Say the customer’s IP address when a conversation begins: the country is looked up here."),
+        sample='tracker.get_or_create_conversation("hello-1", customer_ip_address=request.client.host)',
     ),
     "users": Topic(
         _N("Users"),
         ("individual_users", "total_conversations"),
         ("individual_users", "total_conversations", "total_messages", "average_duration_ms"),
         ("source", "country", "device", "language"),
+        drawing="users",
+        begin=_N("Say who the customer is when a conversation begins: any id of yours that stays the same."),
+        sample='tracker.get_or_create_conversation("hello-1", customer_id="cust-42")',
     ),
     "responses": Topic(
         _N("Response times"),
         ("average_response_ms", "median_response_ms", "p95_response_ms"),
         ("average_response_ms", "median_response_ms", "p95_response_ms", "total_messages"),
         ("source", "country", "device", "language"),
+        drawing="timer",
+        begin=_N("Waits are counted from a customer’s message to the agent’s reply. Track both."),
+        sample='tracker.track_human_message("Where is my parcel?")\ntracker.track_agent_message("It arrives tomorrow.")',
     ),
     "tools": Topic(
         _N("Tools"),
         ("tool_runs", "tool_errors"),
-        ("tool_runs", "tool_errors", "average_tool_duration_ms"),
+        ("tool_runs", "tool_errors", "tool_error_rate_pct", "average_tool_duration_ms"),
         ("tool",),
         "has_error",
+        drawing="wrench",
+        begin=_N(
+            "Track what the agent runs, and it is counted here: how often, how long it takes, how often it fails."
+        ),
+        sample='tracker.track_action("get_order_status", duration_ms=180, tools_used={"order": 7})',
     ),
     "tokens": Topic(
         _N("Tokens and cost"),
         ("prompt_tokens", "completion_tokens"),
         ("total_tokens", "cost_usd", "prompt_tokens", "completion_tokens", "embedding_tokens", "unpriced_tokens"),
         ("model",),
+        drawing="coins",
+        begin=_N("Track what models use, and it is counted and priced here."),
+        sample='tracker.track_token_usage(prompt_tokens=420, completion_tokens=60, model="gpt-4o-mini")',
     ),
     "feedback": Topic(
         _N("Feedback"),
@@ -71,6 +92,9 @@ TOPICS = {
         ("feedback_conversations",),
         ("sentiment",),
         "has_feedback",
+        drawing="thumbs-up",
+        begin=_N("Pass on what customers think of a conversation, or give feedback on its page here."),
+        sample='conversation_manager.submit_feedback("hello-1", "positive", comment="Quick!")',
     ),
     "escalations": Topic(
         _N("Escalations"),
@@ -78,12 +102,38 @@ TOPICS = {
         ("escalated_conversations", "total_conversations", "escalation_rate_pct"),
         ("source", "country", "device", "language"),
         "escalated",
+        drawing="life-buoy",
+        begin=_N("A conversation is escalated when an action ran that hands over to a human: see the settings."),
+        sample='tracker.track_action("fallback_to_human")',
     ),
-    "buttons": Topic(_N("Buttons"), ("button_clicks",), ("button_clicks",), ("button",)),
+    "buttons": Topic(
+        _N("Buttons"),
+        ("button_clicks",),
+        ("button_clicks",),
+        ("button",),
+        drawing="mouse-pointer-click",
+        begin=_N("Track which of the offered buttons people press."),
+        sample='tracker.track_button("helpful", label="Yes", value="yes")',
+    ),
 }
 
 
 SECTIONS["analytics"] = {key: topic.name for key, topic in TOPICS.items()}
+
+
+PERCENTILES = {"median_ms": _N("Median"), "p95_ms": "95 %"}
+"""Columns of the tools' table that no sum keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the page shows."""
+
+    answers: dict[str, Answer]
+    some: list[Conversation]
+    facets: dict[str, list[str]]
+    times: Found | None
+    erased: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +155,12 @@ def details(visit: Visit) -> Response:
     topic, key = _topic(visit)
     chosen, notices = period(visit)
     split = _split(visit, topic)
-    found = visit.read(lambda store: _ask(store, visit, topic, chosen, split), may_lag=True)
-    answers, some, choices = found
-    board = Board(visit.voice, chosen, answers, drill(visit, chosen), now_us())
+    looked = visit.read(lambda store: _ask(store, visit, topic, chosen, split), may_lag=True)
+    board = Board(visit.voice, chosen, looked.answers, drill(visit, chosen), now_us())
+    titles = {name: title(visit.voice, name) for name in topic.columns}
+    titles |= {name: visit.voice.say(words) for name, words in PERCENTILES.items() if looked.times}
     sort = visit.params.get("sort") or topic.columns[0]
+    tiles = [board.tile(name) for name in dict.fromkeys((*topic.columns, *topic.lines))][:4]
     return visit.render(
         "details.html",
         page="analytics",
@@ -121,11 +173,16 @@ def details(visit: Visit) -> Response:
         split=split,
         sort=sort,
         board=board,
-        tiles=[board.tile(name) for name in dict.fromkeys((*topic.columns, *topic.lines))][:4],
-        rows=_rows(visit, board, topic, split, sort),
-        titles=[(name, title(visit.voice, name)) for name in topic.columns],
-        some=[visit.sight.head(head) for head in some],
-        facets=choices,
+        tiles=tiles,
+        anything=any(board.total(name) for name in topic.lines),
+        before=any(series.previous for series in looked.answers["time"].series if series.name in topic.lines),
+        rows=_rows(visit, board, topic, split, sort, looked.times),
+        titles=list(titles.items()),
+        times=looked.times,
+        most=tool_times.MOST,
+        some=[visit.sight.head(head) for head in looked.some],
+        facets=looked.facets,
+        erased=looked.erased,
         **toolbar(visit, chosen, notices),
     )
 
@@ -144,9 +201,7 @@ def _split(visit: Visit, topic: Topic) -> str:
     return asked if asked in topic.splits else topic.splits[0]
 
 
-def _ask(
-    store: Store, visit: Visit, topic: Topic, chosen: Period, split: str
-) -> tuple[dict[str, Answer], list[Conversation], dict[str, list[str]]]:
+def _ask(store: Store, visit: Visit, topic: Topic, chosen: Period, split: str) -> Looked:
     names = tuple(dict.fromkeys((*topic.lines, *topic.columns)))
     asked = {
         "time": chosen.question(*names, by=chosen.step, compare=True),
@@ -159,17 +214,21 @@ def _ask(
     if topic.only:
         where, _ = conversations.parse_filter_leniently({topic.only: ["true"], "environment": [visit.environment]})
         some, _ = conversations.page(store, visit.scope, where, limit=8)
-    return answers, some, facets(store, visit)
+    times = tool_times.tool_times(store, visit.scope, asked["split"]) if split == "tool" else None
+    erased = analytics.erased(store, visit.scope, asked["time"])
+    return Looked(answers, some, facets(store, visit), times, erased)
 
 
-def _rows(visit: Visit, board: Board, topic: Topic, split: str, sort: str) -> list[Line]:
+def _rows(visit: Visit, board: Board, topic: Topic, split: str, sort: str, times: Found | None) -> list[Line]:
     """The table: a row a key, a cell a metric, the largest of the sorted column first."""
     answer = board.answers["split"]
     values = {series.name: {row.key: row for row in series.rows} for series in answer.series}
     keys = list(dict.fromkeys(row.key for series in answer.series for row in series.rows))
-    column = sort if sort in topic.columns else topic.columns[0]
+    column = sort if sort in topic.columns or (times and sort in PERCENTILES) else topic.columns[0]
 
     def number(key: str, name: str) -> float | None:
+        if name in PERCENTILES:
+            return getattr(times.by_tool.get(key), name, None) if times else None
         row = values[name].get(key)
         return row.value if row else None
 
@@ -179,7 +238,8 @@ def _rows(visit: Visit, board: Board, topic: Topic, split: str, sort: str) -> li
         Line(
             called(visit.voice, split, key),
             100 * (number(key, topic.columns[0]) or 0) / most,
-            _cells(visit, board, topic, split, key, values),
+            _cells(visit, board, topic, split, key, values)
+            + [Cell(visit.voice.wait(number(key, name)), number(key, name), "") for name in PERCENTILES if times],
         )
         for key in keys
     ]

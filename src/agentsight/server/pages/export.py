@@ -9,15 +9,16 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from agentsight.core import analytics, conversations
+from agentsight.core import analytics, conversations, hours
 from agentsight.core.model import Conversation, Filter
+from agentsight.core.tool_times import tool_times
 from agentsight.errors import NotFound
 from agentsight.wire import instant
 
 from ..ui.tables import csv_lines, json_lines
 from . import filters
 from .board import MAIN, SMALL
-from .details import TOPICS
+from .details import PERCENTILES, TOPICS
 from .period import Period, period
 from .shell import Visit, page
 
@@ -55,6 +56,10 @@ def export(visit: Visit) -> Response:
     visit.write(lambda store: visit.note(store, "export", f"{what}.{kind}", {"agents": list(visit.scope.agent_ids)}))
     if what == "conversations":
         where, _ = filters.asked(visit)
+        hour = visit.params.get("counted_hour", "")
+        found = visit.read(lambda store: hours.behind(store, visit.scope, where, hour, visit.zone), may_lag=True)
+        if found is not None:
+            return _file(what, kind, _HEADS, (_head(visit, head) for head in found))
         return _file(what, kind, _HEADS, _conversations(visit, where))
     chosen, _ = period(visit)
     if what == "overview":
@@ -66,7 +71,15 @@ def export(visit: Visit) -> Response:
     split = visit.params.get("split")
     split = split if split in topic.splits else topic.splits[0]
     columns = tuple(name for name in topic.columns if visit.sight.shows(name))
-    return _file(what, kind, (split, *columns), _answered(visit, chosen, columns, split))
+    rows = _answered(visit, chosen, columns, split)
+    if split != "tool":
+        return _file(what, kind, (split, *columns), rows)
+    question = chosen.question(*columns, by=split)
+    times = visit.read(lambda store: tool_times(store, visit.scope, question), may_lag=True).by_tool
+    for row in rows:
+        known = times.get(row["tool"])
+        row |= {name: getattr(known, name, None) for name in PERCENTILES}
+    return _file(what, kind, (split, *columns, *PERCENTILES), rows)
 
 
 def _file(what: str, kind: str, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> Response:

@@ -65,6 +65,8 @@ def timeseries(
     marks: Mapping[int, str] | None = None,
 ) -> Markup:
     """Lines over time, their axis, and the table behind them. `partial`: the last point is not over yet."""
+    if not any(value for line in series for value in line.values):
+        return html('<p class="blank">{nothing}</p>', nothing=voice.say("Nothing in this period."))
     top, ticks = scale(max((value or 0 for line in series for value in line.values), default=0))
     grid = [_rule(_HEIGHT - _HEIGHT * tick / top) for tick in ticks[1:]]
     lines = [_line(line, top, partial and not line.before) for line in reversed(series)]

@@ -21,6 +21,7 @@ from agentsight.core.measures import (
     FAMILIES,
     MESSAGES,
     TALLIED,
+    UNKNOWN,
     Deltas,
     Facet,
     Fold,
@@ -415,6 +416,21 @@ class SqlRollups:
                     )
                 )
         return timelines
+
+    def tool_runs(
+        self, agent_id: int, conversations: Sequence[int], first_us: int, until_us: int
+    ) -> Iterable[tuple[str, float]]:
+        dialect = self._driver.dialect
+        for start in range(0, len(conversations), 500):
+            some, mark = conversations[start : start + 500], dialect.mark()
+            sql = (
+                f"SELECT name, duration_ms FROM event WHERE {dialect.in_list('conversation', len(some))} "
+                f"AND {dialect.beside('agent_id')} = {mark} AND kind = 'action' AND duration_ms IS NOT NULL "
+                f"AND occurred_us >= {mark} AND occurred_us < {mark}"
+            )
+            for name, ms in self._driver.rows(sql, (*some, agent_id, first_us, until_us)):
+                if name != "token_usage":
+                    yield name or UNKNOWN, ms
 
     # -- rebuilding --------------------------------------------------------------------------------------------------
     def begin_again(self, agent_id: int) -> None:
