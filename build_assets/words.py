@@ -13,15 +13,22 @@ from babel.messages.pofile import write_po
 
 from agentsight.core.metrics import METRICS
 
-SERVER = Path(__file__).parent.parent / "src" / "agentsight" / "server"
+ROOT = Path(__file__).parent.parent / "src" / "agentsight"
+SERVER, CHAT = ROOT / "server", ROOT / "chat"
+PLACES = (
+    (SERVER / "templates", "**.html", "jinja2"),
+    (SERVER / "pages", "**.py", "python"),
+    (SERVER / "ui", "**.py", "python"),
+    (CHAT / "page", "**.html", "jinja2"),
+    (CHAT, "words.py", "python"),
+)
 KEYWORDS = {"_": None, "_N": None, "say": None, "count": (1, 2)}
 
 
 def extract() -> Catalog:
     """The catalogue of everything said, in a stable order and without line numbers."""
     catalog = Catalog(project="AgentSight", charset="utf-8")
-    for folder, method in ((SERVER / "templates", "jinja2"), (SERVER / "pages", "python"), (SERVER / "ui", "python")):
-        pattern = "**.html" if method == "jinja2" else "**.py"
+    for folder, pattern, method in PLACES:
         options = {pattern: {"trimmed": "true"}}
         found = extract_from_dir(folder, [(pattern, method)], options, keywords=KEYWORDS)
         for name, _, message, *_ in sorted(found, key=lambda each: (each[0], each[1])):

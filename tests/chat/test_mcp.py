@@ -101,7 +101,7 @@ def test_text_no_database_can_hold_is_mended(backend: Backend) -> None:
 
 def test_the_cookie_of_the_page_does_not_open_mcp(backend: Backend) -> None:
     token = backend.person().token
-    answer = httpx.post(f"{backend.address}/mcp", json={}, cookies={"agentsight_chat": token})
+    answer = httpx.post(f"{backend.address}/mcp", json={}, cookies={"chat": token})
     assert answer.status_code == 401
 
 

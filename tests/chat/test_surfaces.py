@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from importlib.resources import files
 from itertools import pairwise
 
 import pytest
+
+from agentsight.chat.words import SAID_BY_SCRIPT
 
 from .conftest import Backend, httpx, running
 from .scripted import Scripted
@@ -54,7 +58,7 @@ def test_a_browser_trades_its_token_for_a_cookie_no_script_can_read(backend: Bac
     assert traded.json()["user_id"] == "browser"
     cookie = traded.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Path=/" in cookie
-    with httpx.Client(base_url=backend.address, cookies={"agentsight_chat": ann.token}) as http:
+    with httpx.Client(base_url=backend.address, cookies={"chat": ann.token}) as http:
         who = http.get("/chat/session").json()
         assert who == {"user_id": "browser", "provider": "scripted", "model": "script-1"}
         body = {"message": "hi"}
@@ -88,3 +92,36 @@ def test_the_api_describes_itself(backend: Backend) -> None:
     schema = httpx.get(f"{backend.address}/openapi.json").json()
     body = schema["paths"]["/api/{user_id}/chat"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {"message", "conversation_id"} and body["required"] == ["message"]
+
+
+def test_the_page_speaks_the_language_of_whoever_opens_it(backend: Backend) -> None:
+    def opened(**headers: str) -> httpx.Response:
+        return httpx.get(f"{backend.address}/chat/", headers={"Accept": "text/html", **headers})
+
+    german, english = opened(**{"Accept-Language": "de-AT,de;q=0.9"}), opened(**{"Accept-Language": "fr"})
+    assert '<html lang="de-AT" dir="ltr"' in german.text and '<html lang="en-GB"' in english.text
+    assert "Nachrichten" in german.text and "Messages" in english.text
+    assert (
+        '"Copied": "Kopiert"' in german.text or '"Copied"' not in german.text
+    )  # the script's words, where they are said
+    assert '<html lang="de"' in opened(Cookie="language=de").text, "what was chosen on the dashboard"
+    assert (
+        'data-theme="dark"' in opened(Cookie="theme=dark").text
+        and 'data-theme="auto"' in opened(Cookie="theme=<x>").text
+    )
+
+
+def test_every_text_of_the_script_is_one_the_page_can_translate() -> None:
+    script = (files("agentsight.chat") / "page" / "chat.js").read_text()
+    asked = set(re.findall(r"\b_\('([^']+)'\)", script))
+    assert asked == set(SAID_BY_SCRIPT)
+
+
+def test_nothing_of_the_page_names_its_maker(backend: Backend) -> None:
+    page = httpx.get(f"{backend.address}/chat/", headers={"Accept": "text/html"})
+    parts = [page.text, str(page.headers)]
+    for address in re.findall(r'(?:href|src)="(/chat/static/[^"]+)"', page.text):
+        answer = httpx.get(backend.address + address)
+        parts += [answer.text, str(answer.headers)]
+    assert len(parts) >= 8
+    assert not [part[:200] for part in parts if "agentsight" in part.lower()]

@@ -367,7 +367,7 @@ def test_every_door_is_shut_to_forgers(backend: Backend, method: str, path: str)
         {},
         {"Authorization": signed()},
         {"Authorization": f"Basic {signed()}"},
-        {"Cookie": "agentsight_chat=x", "Origin": backend.address},
+        {"Cookie": "chat=x", "Origin": backend.address},
     ]
     with httpx.Client(base_url=backend.address) as http:
         for header in headers:
@@ -393,7 +393,7 @@ def test_two_authorization_headers_are_one_too_many(backend: Backend) -> None:
 
 def test_a_browser_asks_who_it_is_without_being_told_off(backend: Backend) -> None:
     address = f"{backend.address}/chat/session"
-    for cookies in ({}, {"agentsight_chat": "x"}, {"agentsight_chat": ATTACKS["expired"]()}):
+    for cookies in ({}, {"chat": "x"}, {"chat": ATTACKS["expired"]()}):
         answer = httpx.get(address, cookies=cookies)
         assert answer.status_code == 200 and answer.json() == {"user_id": None}
     assert httpx.get(address, headers={"Authorization": "Bearer x"}).status_code == 401

@@ -25,14 +25,14 @@ from agentsight.chat.tokens import Verifier, unauthenticated
 
 log = logging.getLogger(__name__)
 
-COOKIE = "agentsight_chat"
+COOKIE = "chat"
 MAX_BODY_BYTES = 1_000_000
 MAX_ID = 2**31 - 1
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types agentsight"
+        "require-trusted-types-for 'script'; trusted-types pages"
     ),
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",

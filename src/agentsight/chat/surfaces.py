@@ -6,14 +6,17 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Annotated
 
+from babel import Locale
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from jinja2 import Environment, StrictUndefined, Template
 from pydantic import BaseModel, ConfigDict, Field
 
+from agentsight.chat import words
 from agentsight.chat.api import MAX_MESSAGE_CHARS, Plain, answered, chat_of
 from agentsight.chat.database import now_us
 from agentsight.chat.errors import FAILURES, Refusal, invalid
@@ -22,6 +25,7 @@ from agentsight.chat.store import Ask, instant
 from agentsight.chat.stream import NDJSON, STREAM_HEADERS, Line
 from agentsight.chat.tokens import unauthenticated
 from agentsight.errors import InvalidEvent
+from agentsight.languages import translations
 from agentsight.wire import read_conversation_id
 
 PAGE_THREAD = "page"  # seed 004 has one thread a user
@@ -70,7 +74,7 @@ async def simple_chat(request: Request, user: SignedIn) -> Response:
 @router.get("/", include_in_schema=False)
 async def root(request: Request) -> Response:
     """The chat page."""
-    return page()
+    return page(request)
 
 
 @router.get("/chat", include_in_schema=False)
@@ -79,7 +83,7 @@ async def root(request: Request) -> Response:
 async def page_or_history(request: Request) -> Response:
     """The chat page for a browser that opens it; for a program seed 004's history, oldest first."""
     if "text/html" in request.headers.get("accept", ""):
-        return page()
+        return page(request)
     user = await signed_in(request)
     chat = chat_of(request)
     lines: list[bytes] = []
@@ -162,9 +166,16 @@ async def asset(request: Request, name: str) -> Response:
     return Response(_file(name), media_type=ASSETS[name], headers=headers)
 
 
-def page() -> Response:
-    """The chat page: one file, no script of anybody else's."""
-    return Response(_page(), media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-cache"})
+def page(request: Request) -> Response:
+    """The chat page: one file, no script of anybody else's, in the visitor's language and theme.
+
+    A server around this app may dress it: `app.state.sheet` and `app.state.icon` are addresses of a brand's.
+    """
+    state, theme = request.app.state, request.cookies.get("theme")
+    theme = theme if theme in ("light", "dark") else "auto"
+    html = _page(words.locale(request), theme, getattr(state, "sheet", ""), getattr(state, "icon", ""))
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Language, Cookie"}
+    return Response(html, media_type="text/html; charset=utf-8", headers=headers)
 
 
 @cache
@@ -172,9 +183,21 @@ def _file(name: str) -> bytes:
     return (files("agentsight.chat") / "page" / name).read_bytes()
 
 
+@lru_cache(maxsize=64)
+def _page(locale: Locale, theme: str, sheet: str, icon: str) -> str:
+    known = {name: f"/chat/static/{name}?v={hashlib.sha256(_file(name)).hexdigest()[:12]}" for name in ASSETS}
+    return _template().render(
+        _=translations(locale.language).gettext,
+        tag=str(locale).replace("_", "-"),
+        direction=locale.text_direction,
+        theme=theme,
+        files=known,
+        sheet=sheet,
+        icon=icon or known["icon.svg"],
+        words=words.words(locale),
+    )
+
+
 @cache
-def _page() -> bytes:
-    html = _file("chat.html").decode()
-    for name in ASSETS:
-        html = html.replace(f"static/{name}", f"static/{name}?v={hashlib.sha256(_file(name)).hexdigest()[:12]}")
-    return html.encode()
+def _template() -> Template:
+    return Environment(autoescape=True, undefined=StrictUndefined).from_string(_file("chat.html").decode())

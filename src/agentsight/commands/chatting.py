@@ -101,7 +101,12 @@ def beside(
     from agentsight.chat.app import attach
 
     told = prepare(settings, storage, listener, agent)
-    attach(app, create_app(told))
+    chat = create_app(told)
+    chat.state.sheet, chat.state.icon = (
+        "/brand/-/chat.css",
+        "/brand/-/chat.svg",
+    )  # of the house whose name was asked for
+    attach(app, chat)
     app.state.chat_link = partial(link, told, listener)
     app.state.elsewhere = partial(elsewhere, settings, storage)
     return told

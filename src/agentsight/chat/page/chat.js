@@ -4,8 +4,10 @@
 (() => {
 const $ = id => document.getElementById(id);
 const [log, box, message, title] = ['log', 'box', 'message', 'title'].map($);
-const policy = window.trustedTypes?.createPolicy('agentsight', { createHTML: html => html });
+const policy = window.trustedTypes?.createPolicy('pages', { createHTML: html => html });
 const parse = html => [...new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, 'text/html').body.childNodes];
+const words = JSON.parse($('words').textContent);
+const _ = text => words[text] ?? text; // a text is its own key; English needs no words
 const wait = ms => new Promise(done => setTimeout(done, ms));
 
 let me = null;      // {user_id, provider, model}
@@ -17,7 +19,7 @@ let pending = false; // a message is on its way and has no run yet
 let loading = true;  // a conversation is being fetched: what was sent now, it would sweep away
 
 class Refused extends Error {
-  constructor(status, body) { super(body.detail || 'Something went wrong.'); this.status = status; this.body = body; }
+  constructor(status, body) { super(body.detail || _('Something went wrong.')); this.status = status; this.body = body; }
 }
 
 async function ask(path, options = {}) {
@@ -41,7 +43,7 @@ function entry(role, text) {
   const item = copy('t-message');
   item.classList.add(role);
   item.querySelector('use').setAttribute('href', role === 'user' ? '#i-user' : '#i-bot');
-  item.setAttribute('aria-label', role === 'user' ? 'You' : 'Assistant');
+  item.setAttribute('aria-label', role === 'user' ? _('You') : _('Assistant'));
   const body = item.querySelector('.text');
   body.classList.add('plain');
   body.textContent = text;
@@ -63,10 +65,10 @@ function copier(said) {
   const button = copy('t-copy'), label = button.querySelector('span');
   button.addEventListener('click', async () => {
     const done = await navigator.clipboard?.writeText(said).then(() => true, () => false);
-    label.textContent = done ? 'Copied' : 'Cannot copy here';
+    label.textContent = done ? _('Copied') : _('Cannot copy here');
     say(label.textContent);
     await wait(1500);
-    label.textContent = 'Copy';
+    label.textContent = _('Copy');
   });
   return button;
 }
@@ -80,14 +82,14 @@ function mark(item, text) {
 function tool(item, name, parameters) {
   const shown = copy('t-tool');
   shown.querySelector('code').textContent = name;
-  shown.querySelector('span').textContent = 'running…';
+  shown.querySelector('span').textContent = _('running…');
   shown.querySelectorAll('pre')[0].textContent = JSON.stringify(parameters, null, 2);
   item.querySelector('.tools').append(shown);
   return shown;
 }
 
 function toolEnded(shown, result, status, duration) {
-  const said = { ok: 'done', error: 'failed', interrupted: 'interrupted' }[status] || status;
+  const said = { ok: _('done'), error: _('failed'), interrupted: _('interrupted') }[status] || status;
   shown.classList.toggle('error', status !== 'ok');
   shown.querySelector('span').textContent = duration == null ? said : `${said}, ${duration} ms`;
   shown.querySelectorAll('pre')[1].textContent = result == null ? '' : typeof result === 'string' ? result : JSON.stringify(result, null, 2);
@@ -112,7 +114,7 @@ function state() {
   if (!busy) offerAgain(); else log.querySelectorAll('.again').forEach(button => button.remove());
 }
 
-const MARKS = { stopped: 'Stopped.', interrupted: 'The server stopped while this was written.' };
+const MARKS = { stopped: _('Stopped.'), interrupted: _('The server stopped while this was written.') };
 const ended = (status, error) => error?.detail || MARKS[status] || '';
 
 // -- a run ----------------------------------------------------------------------------------------------------------
@@ -146,10 +148,10 @@ function take(current, event) {
       for (const call of event.tool_calls) toolEnded(tool(item, call.tool_name, call.parameters), call.result, call.status, call.duration_ms);
       break;
     case 'done': case 'error':
-      for (const shown of tools.values()) if (shown.querySelector('span').textContent === 'running…') toolEnded(shown, null, 'interrupted');
+      for (const shown of tools.values()) if (shown.querySelector('span').textContent === _('running…')) toolEnded(shown, null, 'interrupted');
       finish(item, event.html);
       mark(item, event.type === 'error' ? event.detail : ended(event.status));
-      say(event.type === 'error' ? event.detail : 'The answer is complete.');
+      say(event.type === 'error' ? event.detail : _('The answer is complete.'));
       break;
   }
   if (event.seq) current.seq = event.seq;
@@ -173,7 +175,7 @@ async function follow(answer, item, turn) {
     } catch (trouble) {
       if (trouble instanceof Refused && trouble.status < 500) { finish(item); mark(item, trouble.message); return over(current); }
     }
-    if (!current.id || ++failures > 8) { finish(item); mark(item, 'The connection was lost.'); return over(current); }
+    if (!current.id || ++failures > 8) { finish(item); mark(item, _('The connection was lost.')); return over(current); }
     await wait(Math.min(5000, 250 * 2 ** failures));
     answer = await api(`/runs/${current.id}/events?after=${current.seq}`).catch(trouble => ({ body: new ReadableStream({ start: c => c.error(trouble) }) }));
   }
@@ -220,7 +222,7 @@ async function send(text) {
       pending = false;
       asked.remove();
       message.value = message.value || text;
-      notice(trouble instanceof Refused ? trouble.message : 'The server cannot be reached. Your message is still in the box.');
+      notice(trouble instanceof Refused ? trouble.message : _('The server cannot be reached. Your message is still in the box.'));
       state();
       if (trouble.body?.code === 'conversation_busy') open(thread);
       return;
@@ -282,7 +284,7 @@ function show(messages) {
       made = one.run;
     } else {
       finish(item, one.html);
-      if (made) dress(item, made); else if (one.partial) mark(item, 'This answer is not complete.');
+      if (made) dress(item, made); else if (one.partial) mark(item, _('This answer is not complete.'));
       made = null;
     }
     items.push(item);
@@ -304,7 +306,7 @@ async function open(number, remark) {
   close();
   if (number === null) {
     log.replaceChildren();
-    title.value = document.title = 'New chat';
+    title.value = document.title = _('New chat');
     address();
     current();
     state();
@@ -332,7 +334,7 @@ async function open(number, remark) {
     if (turn !== opened) return;
     loading = false;
     state();
-    if (trouble.status === 404) { await open(null); notice('There is no such conversation.'); } else notice(trouble.message);
+    if (trouble.status === 404) { await open(null); notice(_('There is no such conversation.')); } else notice(trouble.message);
   }
 }
 
@@ -355,6 +357,7 @@ async function threads() {
     const item = document.createElement('li'), link = document.createElement('a');
     link.href = `/chat/?c=${one.id}`;
     link.textContent = one.title;
+    link.dir = 'auto';
     link.dataset.id = one.id;
     item.append(link);
     if (one.id === thread) title.value = document.activeElement === title ? title.value : one.title;
@@ -384,7 +387,7 @@ async function wanted(token) {
   const before = await ask('/chat/session').then(answer => answer.json()).catch(() => null);
   let user = null;
   try { user = JSON.parse(atob(token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub; } catch { /* the server will say */ }
-  return !before?.user_id || before.user_id === user || confirm(`You are signed in as ${before.user_id}. Sign in as ${user} instead?`);
+  return !before?.user_id || before.user_id === user || confirm(_('You are signed in as {user}. Sign in as {other} instead?').replace('{user}', () => before.user_id).replace('{other}', () => user));
 }
 
 async function enter() {
@@ -394,20 +397,20 @@ async function enter() {
     if (await wanted(found)) await signIn(found).catch(() => {});
   }
   try { me = await (await ask('/chat/session')).json(); } catch {
-    return notice('The server cannot be reached. Reload the page to try again.');
+    return notice(_('The server cannot be reached. Reload the page to try again.'));
   }
   if (!me.user_id) return void signedOut();
   if ($('door').open) $('door').close();
   const demo = me.provider === 'demo';
   $('badge').hidden = false;
   $('badge').classList.toggle('model', !demo);
-  $('badge').textContent = demo ? 'Demo: rules, not AI' : me.model;
-  $('about').textContent = demo ? 'This is the rule-based demo, not an AI model. It keeps a to-do list:' : '';
+  $('badge').textContent = demo ? _('Demo: rules, not AI') : me.model;
+  $('about').textContent = demo ? _('This is the rule-based demo, not an AI model. It keeps a to-do list:') : '';
   $('ideas').replaceChildren(...(demo ? IDEAS : []).map(idea));
   $('leave').hidden = false;
   threads();
   open(fromAddress());
-  $('who').textContent = `Signed in as ${me.user_id}`;
+  $('who').textContent = _('Signed in as {user}').replace('{user}', () => me.user_id);
 }
 
 const IDEAS = ['Add buy milk', 'List tasks', 'Complete 1'];
@@ -466,7 +469,7 @@ title.addEventListener('change', async () => {
 });
 title.addEventListener('keydown', event => { if (event.key === 'Enter') title.blur(); });
 $('delete').addEventListener('click', async () => {
-  if (thread === null || !confirm('Delete this conversation for good?')) return;
+  if (thread === null || !confirm(_('Delete this conversation for good?'))) return;
   try { await api(`/conversations/${thread}`, { method: 'DELETE' }); await open(null); threads(); } catch (trouble) { notice(trouble.message); }
 });
 $('sign-in').addEventListener('submit', async event => {
