@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Any
 from zoneinfo import available_timezones
 
 from agentsight.errors import Invalid
@@ -15,13 +17,25 @@ from .sight import Sight
 from .tenancy import ensure_agent
 
 MAX_ACTIONS = 50
+MOST_AGREED = 10**12
 
 
-def set_general(store: Store, organization: Organization, name: str, timezone: str, clients: Sight) -> Organization:
-    """Raises Invalid for a blank name or an unknown zone."""
+def agreed(settings: Mapping[str, Any]) -> int | None:
+    """How many conversations a month the organization agreed on; None: nothing was."""
+    told = settings.get("conversations_agreed")
+    return told if isinstance(told, int) and told > 0 else None
+
+
+def set_general(
+    store: Store, organization: Organization, name: str, timezone: str, clients: Sight, plan: str = ""
+) -> Organization:
+    """Raises Invalid for a blank name, an unknown zone or a plan that is no number of conversations."""
     if timezone not in available_timezones():
         raise Invalid.of("timezone", "must be an IANA time zone such as UTC or Europe/Zagreb")
-    settings = {**organization.settings, "clients_see": asdict(clients)}
+    plan = plan.strip()
+    if plan and not (plan.isdecimal() and 0 < int(plan) <= MOST_AGREED):
+        raise Invalid.of("agreed", f"must be a whole number from 1 to {MOST_AGREED}, or empty")
+    settings = {**organization.settings, "clients_see": asdict(clients), "conversations_agreed": int(plan or 0)}
     return _kept(store, replace(organization, name=named(name), timezone=timezone, settings=settings))
 
 

@@ -15,6 +15,7 @@ from .model import (
     Attempt,
     AuditLine,
     Conversation,
+    Delivery,
     Event,
     Feedback,
     Filter,
@@ -275,6 +276,19 @@ class Older(Protocol):
 
     def done(self, agent_id: int) -> None:
         """All tallies are right."""
+
+
+class Deliveries(Protocol):
+    """What became of what was sent, by day."""
+
+    def add(self, counted: Iterable[Delivery]) -> None:
+        """Add to what is counted already."""
+
+    def read(self, scope: Scope, first_day: int, until_day: int) -> list[Delivery]:
+        """Of these days, the last excluded; in order."""
+
+    def forget(self, before_day: int) -> None:
+        """Let go of older days."""
 
 
 class Reports(Protocol):
@@ -546,6 +560,9 @@ class Store(Protocol):
 
     @property
     def older(self) -> Older: ...
+
+    @property
+    def deliveries(self) -> Deliveries: ...
 
     @property
     def reports(self) -> Reports: ...

@@ -36,6 +36,7 @@ from . import (
     http,
     ingest,
     keeping,
+    ledger,
     manual,
     pages,
     spans,
@@ -64,7 +65,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with upkeep.running(storage, app.state.blobs):
+        async with upkeep.running(storage, app.state.blobs), ledger.running(app.state.ledger):
             yield
         await asyncio.to_thread(storage.close)
 
@@ -84,7 +85,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     state.signer = URLSafeTimedSerializer(settings.secret(), salt="files")
     state.keys, state.keys_noted = {}, {}
     state.tokens, state.mailer = Tokens(settings.secret()), _mailer(settings)
-    state.room = http.Room()
+    state.room, state.ledger = http.Room(), ledger.Ledger(storage)
     state.schema = latest()
     state.elsewhere = partial(upkeep.elsewhere, settings.data)
     state.houses = hosts.Houses(storage)

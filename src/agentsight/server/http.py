@@ -229,6 +229,7 @@ async def _of_key(request: Request, key: str) -> Principal:
     memory: dict[str, tuple[float, Principal]] = request.app.state.keys
     remembered = memory.get(key)
     if remembered is not None:
+        request.state.asking = remembered[1]
         if remembered[0] > time.monotonic():
             return remembered[1]
         memory[key] = (time.monotonic() + KEY_GRACE_S, remembered[1])  # one request looks again, the others go on
@@ -240,6 +241,7 @@ async def _of_key(request: Request, key: str) -> Principal:
     if len(memory) > 10_000:
         memory.clear()
     memory[key] = (time.monotonic() + KEY_MEMORY_S, found)
+    request.state.asking = found
     await _note_use(request, found)
     return found
 
@@ -455,6 +457,7 @@ async def on_refusal(request: Request, error: Exception) -> Response:
         raise error
     if error.status >= 500:
         _log.error("request %s failed: %s", request_id(request), error, exc_info=error)
+    request.app.state.ledger.refuse(request, error.status, error.code)
     return error_response(error, request_id(request))
 
 

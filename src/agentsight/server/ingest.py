@@ -57,6 +57,7 @@ async def _store_batch(request: Request, agent: Agent, body: bytes) -> Response:
     verdicts = await http.write(request, ingest.Intake(agent, drafts, now_us), alongside=True)
     telemetry.count(verdicts)
     telemetry.count_dropped(dropped)
+    request.app.state.ledger.note(request, verdicts, dropped)
     return Json(_batch_answer(verdicts))
 
 
@@ -253,6 +254,7 @@ async def _place_all(
 
     verdicts = await http.write(request, change, alongside=True)
     telemetry.count(verdicts)
+    request.app.state.ledger.note(request, verdicts)
     return verdicts
 
 
@@ -404,6 +406,7 @@ async def _store_files(request: Request, agent: Agent, body: dict[str, Any], row
 
     verdict, files = await http.write(request, change, alongside=True)
     telemetry.count([verdict])
+    request.app.state.ledger.note(request, [verdict])
     base = http.base_url(request)
     listed = [render.attachment(file, request.app.state.signer, base) for file in files]
     message = at.message if at.message is not None else verdict.row

@@ -70,6 +70,7 @@ async def ingest(request: Request) -> Response:
         read, wrong = await run_in_threadpool(lambda: blocks.read(http.decode_object(body)))
         verdicts = await http.write(request, partial(_store, agent=agent, read=read, now_us=http.now_us()))
     telemetry.count(verdicts)
+    request.app.state.ledger.note(request, verdicts)
     tally = {
         name: sum(verdict.verdict == name for verdict in verdicts) for name in ("accepted", "duplicate", "rejected")
     }
@@ -90,6 +91,7 @@ async def otlp_traces(request: Request) -> Response:
         now_us = http.now_us()
         verdicts = await http.write(request, partial(core.accept, agent=agent, drafts=drafts, now_us=now_us))
     telemetry.count(verdicts)
+    request.app.state.ledger.note(request, verdicts)
     wrong = [verdict for verdict in verdicts if verdict.verdict == "rejected"]
     why = f"{wrong[0].field}: {wrong[0].reason}" if wrong else ""
     if kind == "application/json":

@@ -18,6 +18,8 @@ from agentsight.core.model import Agent
 from agentsight.core.ports import Blobs, Storage
 from agentsight.errors import AgentSightError
 
+from .ledger import KEPT_DAYS
+
 FIRST_S, EVERY_S = 300, 6 * 3600
 OLDER_S = 10  # how often it is looked whether an older version has worked beside this one
 YOUNG_US = 24 * 3600 * 1_000_000  # a file whose row is still on its way is younger than this
@@ -69,6 +71,8 @@ def once(storage: Storage, blobs: Blobs, stopped: threading.Event) -> None:
     for organization in storage.read(lambda store: store.tenants.organizations()):
         if not stopped.is_set():
             retention.Run(storage, blobs, organization, now_us, partial(stopped.wait, REST_S), stopped.is_set)()
+    oldest = now_us // 86_400_000_000 - KEPT_DAYS
+    storage.write(lambda store: store.deliveries.forget(oldest)).result()
     if not stopped.is_set():
         attachments.sweep(storage, blobs, now_us - YOUNG_US)
 

@@ -76,7 +76,8 @@ def shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: in
 def _general(store: Store, visit: Visit) -> dict[str, Any]:
     every = store.tenants.agents(visit.organization.id)
     clients = sight.of("client", visit.organization.settings)
-    return {"archived": [agent for agent in every if agent.archived_us is not None], "clients": clients}
+    archived = [agent for agent in every if agent.archived_us is not None]
+    return {"archived": archived, "clients": clients, "agreed": branding.agreed(visit.organization.settings)}
 
 
 def _shares(store: Store, visit: Visit) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def save_general(visit: Visit, form: FormData) -> Response:
     clients = Sight(**{name: bool(text(form, f"clients_see_{name}")) for name in sight.NAMES})
 
     def change(store: Store) -> None:
-        branding.set_general(store, visit.organization, name, zone, clients)
+        branding.set_general(store, visit.organization, name, zone, clients, text(form, "agreed"))
 
     return changed(visit, "general", change, what="organization")
 

@@ -24,7 +24,10 @@ async function swap(url, remember = true) {
     document.title = page.title;
     if (remember) history.pushState(null, '', address);
     const again = focused?.id && document.getElementById(focused.id);
-    if (again) { again.focus(); if (at != null && again.type === 'search') again.setSelectionRange(at, at); }
+    if (again) {
+      again.focus();
+      if (again.type === 'search') { if (remember) again.value = focused.value; again.setSelectionRange(at, at); } // they typed on meanwhile
+    }
     start(main);
     say($('.chips', main)?.innerText ?? document.title);
   } catch (error) {

@@ -29,6 +29,7 @@ BY_AGENT = (
     "kept_rollup",
     "kept_presence",
     "tombstone",
+    "delivery",
 )
 BY_ORGANIZATION = ("audit", "audit_head")
 LIES_BY = {**dict.fromkeys(BY_AGENT, "agent_id"), **dict.fromkeys(BY_ORGANIZATION, "organization_id")}

@@ -379,6 +379,21 @@ tombstone = Table(
     sqlite_with_rowid=False,
 )
 
+# -- what became of what was sent ------------------------------------------------------------------------------------
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("agent_id", Id, primary_key=True, autoincrement=False),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # since 1970, UTC
+    Column("key_id", Id, primary_key=True, autoincrement=False),
+    Column("client", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # -- the dashboard: reports somebody froze, links somebody shared ----------------------------------------------------
 
 report = Table(

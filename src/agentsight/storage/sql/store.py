@@ -6,6 +6,7 @@ from functools import cached_property
 
 from .audit import SqlAudit
 from .conversations import SqlConversations
+from .deliveries import SqlDeliveries
 from .history import SqlHistory
 from .hosts import SqlHosts
 from .keeping import SqlKeeping
@@ -44,6 +45,10 @@ class SqlStore:
     @cached_property
     def older(self) -> SqlOlder:
         return SqlOlder(self._driver, self.rollups)
+
+    @cached_property
+    def deliveries(self) -> SqlDeliveries:
+        return SqlDeliveries(self._driver)
 
     @cached_property
     def reports(self) -> SqlReports:

@@ -1,0 +1,115 @@
+"""What became of what was sent: counted in memory a request at a time, written down every few seconds.
+
+It costs the writer one short transaction now and then, whatever arrives. A process that is killed loses the counts of
+its last seconds, never an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from starlette.requests import Request
+
+from agentsight.core.model import Delivery, Principal, Verdict
+from agentsight.core.ports import Storage
+from agentsight.errors import AgentSightError
+
+EVERY_S = 2
+KEPT_DAYS = 400
+MOST = 1_000  # different lines between two writings; what is more is counted as "other"
+DAY_S = 86_400
+_UNSAFE = re.compile(r"[^\w.+/ -]")
+_log = logging.getLogger("agentsight.ledger")
+_Line = tuple[int, int, int, str, str, str]
+
+
+def today() -> int:
+    """The day in UTC, counted from 1970."""
+    return int(time.time()) // DAY_S
+
+
+class Ledger:
+    """Of one process. Only requests with an agent's key are counted: they alone tell whose they are."""
+
+    def __init__(self, storage: Storage):
+        self._storage = storage
+        self._counts: Counter[_Line] = Counter()
+
+    def note(self, request: Request, verdicts: Iterable[Verdict], dropped: object = None) -> None:
+        """Count what became of the events of a request, and what its sender says it had `dropped`."""
+        whose = _whose(request)
+        if whose is None:
+            return
+        client = _client(request)
+        counts = Counter(
+            (verdict.verdict, f"{verdict.field}: {verdict.reason}" if verdict.verdict == "rejected" else "")
+            for verdict in verdicts
+        )
+        for (outcome, reason), number in counts.items():
+            self._add(whose, client, outcome, reason, number)
+        for reason, number in list(dropped.items())[:20] if isinstance(dropped, dict) else ():
+            if isinstance(reason, str) and reason.isidentifier() and isinstance(number, int) and 0 < number < 10**9:
+                self._add(whose, client, "lost", reason[:40], number)
+
+    def refuse(self, request: Request, status: int, why: str) -> None:
+        """Count a request that was turned away whole: too much at once, too large, not to be read."""
+        whose = _whose(request)
+        if whose is not None and request.method == "POST" and status not in (401, 403, 404, 405):
+            self._add(whose, _client(request), "refused", f"{status} {why}", 1)
+
+    def _add(self, whose: tuple[int, int], client: str, outcome: str, reason: str, number: int) -> None:
+        line = (whose[0], today(), whose[1], client, outcome, reason[:200])
+        if line not in self._counts and len(self._counts) >= MOST:
+            line = (*line[:3], "other", outcome, "other" if reason else "")
+        self._counts[line] += number
+
+    async def write_down(self) -> None:
+        """Write what was counted since the last time, and keep it where that is not possible now."""
+        counts, self._counts = self._counts, Counter()
+        lines = [Delivery(*line, number) for line, number in counts.items()]
+        if not lines:
+            return
+        try:
+            write = asyncio.wrap_future(self._storage.write(lambda store: store.deliveries.add(lines)))
+            await asyncio.shield(write)  # whoever stops waiting does not stop it
+        except AgentSightError as trouble:  # the database rests; the next time is soon enough
+            self._counts.update(counts)
+            _log.warning("the ledger was put off: %s", trouble)
+        except Exception:
+            _log.exception("the ledger failed")
+
+
+@asynccontextmanager
+async def running(ledger: Ledger) -> AsyncIterator[None]:
+    """The ledger is written down every few seconds inside the block, and when it ends."""
+    task = asyncio.create_task(_go_on(ledger))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await ledger.write_down()
+
+
+async def _go_on(ledger: Ledger) -> None:
+    while True:
+        await asyncio.sleep(EVERY_S)
+        await ledger.write_down()
+
+
+def _whose(request: Request) -> tuple[int, int] | None:
+    asking: Principal | None = getattr(request.state, "asking", None)
+    if asking is None or asking.key_id is None or asking.agent is None:
+        return None
+    return asking.agent.id, asking.key_id
+
+
+def _client(request: Request) -> str:
+    """What sent it: the first word of its user agent, which says name and version; ours without a maker's name."""
+    words = request.headers.get("user-agent", "").partition(" ")[0]
+    return _UNSAFE.sub("", words).removeprefix("agentsight-")[:60] or "unknown"
