@@ -47,7 +47,8 @@ def described(key: str, at_us: int, **more: object) -> dict[str, object]:
 
 def answers_of(store: Store, agent: Agent) -> dict[str, analytics.Answer]:
     names = ("total_messages", "average_response_ms", "individual_users")
-    where = Filter(environment="production", metadata=(("plan", "pro"),))
+    gone = (("source", "mail"), ("metadata", (("plan", "free"),)))
+    where = Filter(environment="production", metadata=(("plan", "pro"),), unless=gone)
     questions = {
         "time": analytics.Question(names, "2026-11-01", "2026-11-07", "Europe/Zagreb", "day", "weekday", where),
         "hours": analytics.Question(("total_messages",), "2026-11-01", "2026-11-07", by="weekday_hour"),

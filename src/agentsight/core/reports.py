@@ -88,9 +88,16 @@ def _answer(told: Mapping[str, Any]) -> Answer:
     return Answer(_question(told["question"]), series, (compared[0], compared[1]) if compared else None)
 
 
+def _pairs(told: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value) for key, value in told or ())
+
+
 def _question(told: Mapping[str, Any]) -> Question:
     known = {name: value for name, value in told["where"].items() if name in Filter.__dataclass_fields__}
-    known["metadata"] = tuple((key, value) for key, value in known.get("metadata") or ())
+    known["metadata"] = _pairs(known.get("metadata"))
+    known["unless"] = tuple(
+        (name, _pairs(value) if name == "metadata" else value) for name, value in known.get("unless") or ()
+    )
     return Question(
         tuple(told["metrics"]), told["start"], told["end"], told["tz"], told["by"], told["compare"], Filter(**known)
     )
