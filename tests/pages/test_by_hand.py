@@ -165,7 +165,7 @@ def test_without_a_script_every_page_opens_and_every_form_works(look: Looking, d
     expect(page.get_by_label("Time zone")).to_have_value("Europe/Zagreb")
     page.get_by_placeholder("Name").fill("Second")
     press("Create")
-    expect(page.locator("header h2", has_text="Second")).to_be_visible()
+    expect(page.get_by_role("heading", name="Second")).to_be_visible()
     to("settings/team")
     page.get_by_label("E-mail").fill("new@herons.example")
     press("Invite")
