@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 INDEXED_TOGETHER = 5_000  # events the search index takes at once; so many more a search may have to look through
 COPIES = 3  # of those taken before migrations, the newest
+LEFT_S = 3600  # a part of such a copy that is older was left by a process that died
 SCRUB_BUSY_MS = 60_000  # how long writing the file anew waits for others
 BUSY_MS = 5_000  # how long a lock of another process (an import, a backup) is waited for
 READERS = 8
@@ -246,7 +247,13 @@ class SqliteStorage:
                 f"{free / 1e6:.0f} MB are free"
             )
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        self.copy_to(folder / f"before-{to}-{stamp}.db")
+        whole = folder / f"before-{to}-{stamp}.db"
+        part = whole.with_name(f"{whole.name}.{os.getpid()}.part")  # what is called a copy is one
+        self.copy_to(part)
+        os.replace(part, whole)
+        for left in folder.glob("before-*.part*"):
+            if left.stat().st_mtime < time.time() - LEFT_S:
+                left.unlink()
         for old in sorted(folder.glob("before-*.db"), key=lambda path: path.stat().st_mtime)[:-COPIES]:
             old.unlink()
 
