@@ -143,7 +143,10 @@ def copies_are_sound(folder: Path, before: str, rows: int) -> None:
     for copy in whole:
         connection = driver().connect(str(copy))
         assert connection.execute("PRAGMA quick_check").fetchone()[0] == "ok", copy
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchone()[0] in RELEASED[RELEASED.index(before) : -1]
+        assert (
+            connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+            in RELEASED[RELEASED.index(before) : -1]
+        )
         assert connection.execute("SELECT count(*) FROM event").fetchone()[0] >= rows * 0.7
         connection.close()
 
