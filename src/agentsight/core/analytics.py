@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -15,7 +16,7 @@ from agentsight import wire
 
 from . import measures as m
 from . import metrics
-from .calendars import EPOCH, cut, hours_of_week
+from .calendars import EPOCH, Span, cut, hours_of_week
 from .metrics import METRICS, TIMES, Number, Sums
 from .model import Scope
 from .ports import Store
@@ -116,18 +117,25 @@ class _Part:
     ):
         self.metrics = [METRICS[name] for name in asked.metrics]
         self.by = asked.by if with_rows else None
-        self._cut = cut(first_us, until_us, self.by, asked.zone)
-        self._keys = list(hours_of_week()) if self.by == "weekday_hour" else [span.key for span in self._cut]
+        self._asked = (first_us, until_us, self.by, asked.zone)
         self._cells: dict[str, Sums] = {}
         self._total = Sums()
         self._needs = sorted({measure for metric in self.metrics for measure in metric.needs})
-        source = Source(store, scope, asked, self.by, self._spans())
+        source = Source(store, scope, asked, self.by, (first_us, until_us), self._spans)
         if from_events or not source.aligned:
             self._fill(source.from_events)
         elif source.rolled_up:
             self._fill(source.from_week if self.by == "weekday_hour" else source.from_rollups)
         else:
             self._fill(source.from_tallies)
+
+    @cached_property
+    def _cut(self) -> tuple[Span, ...]:
+        return cut(*self._asked)
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        return list(hours_of_week()) if self.by == "weekday_hour" else [span.key for span in self._cut]
 
     def _spans(self) -> list[tuple[int, int, int]]:
         places = {key: place for place, key in enumerate(self._keys)}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from . import measures as m
@@ -94,6 +95,22 @@ def hours_of_week() -> Iterator[str]:
 @lru_cache(maxsize=256)
 def stretches(first_us: int, until_us: int, zone: ZoneInfo) -> tuple[tuple[int, int, int], ...]:
     """Stretches of one offset from UTC, as a fold wants them; shifted so that weeks begin on a Monday."""
+    cuts = _steady(first_us, until_us, zone)
+    return tuple(
+        (start // m.BUCKET_US, end // m.BUCKET_US, _offset_us(start, zone) // m.BUCKET_US + _MONDAY)
+        for start, end in pairwise(cuts)
+    )
+
+
+def in_quarters(first_us: int, until_us: int, zone: ZoneInfo) -> bool:
+    """Whether all local hours of the range begin and end where quarters of an hour do: sums know these alone."""
+    cuts = _steady(first_us, until_us, zone)
+    return all(us % m.BUCKET_US == 0 for us in (*cuts, *(_offset_us(start, zone) for start in cuts[:-1])))
+
+
+@lru_cache(maxsize=256)
+def _steady(first_us: int, until_us: int, zone: ZoneInfo) -> list[int]:
+    """Where the stretches of one offset from UTC begin, and where the last one ends."""
     cuts = [first_us]
     while cuts[-1] < until_us:
         start = at = cuts[-1]
@@ -101,13 +118,10 @@ def stretches(first_us: int, until_us: int, zone: ZoneInfo) -> tuple[tuple[int, 
             at += DAY_US
         last = max(start, at - 1_000_000)  # known to have the offset still
         cuts.append(until_us if at >= until_us else _change_us(last, min(at + DAY_US, until_us), zone))
-    shifts = [_offset_us(start, zone) // m.BUCKET_US + _MONDAY for start in cuts[:-1]]
-    return tuple(
-        (start // m.BUCKET_US, end // m.BUCKET_US, shift)
-        for start, end, shift in zip(cuts[:-1], cuts[1:], shifts, strict=True)
-    )
+    return cuts
 
 
+@lru_cache(maxsize=4_096)
 def midnight_us(day: date, zone: ZoneInfo) -> int:
     """The first moment of a local day, also where its midnight does not exist or comes twice."""
     return _us(datetime.combine(day, time(), zone))

@@ -6,14 +6,15 @@ All give the same; only the time it takes tells which it was.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
+from functools import cached_property
 from math import sqrt
 from typing import Final
 
 from . import measures as m
 from . import metrics
-from .calendars import stretches
+from .calendars import in_quarters, stretches
 from .model import Conversation, Filter, Scope
 from .ports import Store
 from .questions import Question
@@ -24,14 +25,18 @@ _SLICES = 16
 _STEPS = {"hour": 1, "day": 96, "week": 96, "month": 96, "weekday_hour": 4}  # of a fold, in buckets
 _PAGE = 500  # conversations read at a time
 _ROLLED_UP = frozenset({*m.DIMENSIONS, "environment", "include_deleted"})  # filters rollups know
+Spans = Callable[[], list[tuple[int, int, int]]]  # (place in the answer, from, until)
 Counted = tuple[int, str, int, str, int]  # (place of the span, facet value, measure, key, value)
 
 
 class Source:
     """Where the measures come from: rollups or events, with the same result."""
 
-    def __init__(self, store: Store, scope: Scope, asked: Question, by: str | None, spans: list[tuple[int, int, int]]):
-        self._store, self._scope, self._by, self._spans = store, scope, by, spans
+    def __init__(
+        self, store: Store, scope: Scope, asked: Question, by: str | None, bounds: tuple[int, int], spans: Spans
+    ):
+        self._store, self._scope, self._by = store, scope, by
+        self._first_us, self._until_us, self._cut = *bounds, spans
         self._zone = asked.zone
         self._production = asked.production
         self._where = asked.where
@@ -39,8 +44,19 @@ class Source:
         self._facets: dict[str, str] = {
             name: _normal(name, getattr(asked.where, name)) for name in m.DIMENSIONS if name in told
         }
-        self.aligned = all(us % m.BUCKET_US == 0 for _, *bounds in spans for us in bounds)
         self.rolled_up = told <= _ROLLED_UP  # and know what was erased
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int, int]]:
+        """All stretches asked for; a year has nine thousand hours, so who does without them does not ask."""
+        return self._cut()
+
+    @cached_property
+    def aligned(self) -> bool:
+        """Whether sums can tell, which know quarters of an hour."""
+        if self._by == "weekday_hour":
+            return in_quarters(self._first_us, self._until_us, self._zone)
+        return all(us % m.BUCKET_US == 0 for _, *bounds in self._spans for us in bounds)
 
     # All give (counted, users): users are (place or None for the total, facet value, different customers).
     def from_rollups(
@@ -65,7 +81,7 @@ class Source:
     ) -> tuple[Iterable[Counted], Iterable[tuple[int | None, str, int]]]:
         """As from rollups, without a span for every hour."""
         _, found = self.from_rollups([], None, users, split) if users else ([], [])
-        if not self._spans or not measures:
+        if self._first_us >= self._until_us or not measures:
             return [], found
         rows = self._store.rollups.folded(self._scope, self._production, measures, self._facets, self._fold())
         return ((place, "", measure, key, value) for place, measure, key, value in rows), found
@@ -102,10 +118,9 @@ class Source:
         return counted, [(place, value, len(customers)) for (place, value), customers in present.items()]
 
     def _fold(self) -> m.Fold:
-        first, until = min(first for _, first, _ in self._spans), max(until for *_, until in self._spans)
         step = _STEPS.get(self._by or "", 0)
         wrap = 168 if self._by == "weekday_hour" else 0
-        return m.Fold(stretches(first, until, self._zone), step, wrap)
+        return m.Fold(stretches(self._first_us, self._until_us, self._zone), step, wrap)
 
     def _all_users(self, spans: list[tuple[int, int, int]]) -> int:
         """Different customers over the whole range.

@@ -14,10 +14,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, quote_plus
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -489,8 +489,11 @@ def pulse(store: Store) -> str:
 # -- small things ----------------------------------------------------------------------------------------------------
 def query(pairs: Iterable[tuple[str, object]]) -> str:
     """A query string with its `?`; empty when there is nothing to say."""
-    given = [(name, value) for name, value in pairs if value is not None and value != ""]
-    return "?" + urlencode(given) if given else ""
+    given = [f"{_quoted(name)}={_quoted(str(value))}" for name, value in pairs if value is not None and value != ""]
+    return "?" + "&".join(given) if given else ""
+
+
+_quoted = lru_cache(maxsize=4_096)(quote_plus)  # what a page's many links say differs in a word or two
 
 
 def zone_named(name: str | None, otherwise: str) -> ZoneInfo:

@@ -27,8 +27,8 @@ Number = float | None
 
 
 def html(template: str, **values: object) -> Markup:
-    """`template` with every value escaped, unless it is markup already."""
-    return Markup(template).format(**values)
+    """`template` with every value escaped, unless it is markup already; a page has a thousand of them."""
+    return Markup(template.format(**{name: escape(value) for name, value in values.items()}))
 
 
 @dataclass(frozen=True, slots=True)

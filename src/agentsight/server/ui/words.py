@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError, dates, lists, numbers
@@ -13,6 +14,11 @@ from agentsight.languages import DEFAULT, LANGUAGES, LOCALES, locale_of, negotia
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MISSING = "–"
+
+
+@lru_cache(maxsize=4_096)
+def _decimal(value: float, pattern: str, locale: Locale) -> str:
+    return numbers.format_decimal(value, format=pattern, locale=locale)
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,7 @@ class Voice:
     def number(self, value: float | None, digits: int = 0) -> str:
         if value is None:
             return _MISSING
-        pattern = "#,##0." + "0" * digits if digits else "#,##0"
-        return numbers.format_decimal(value, format=pattern, locale=self.locale)
+        return _decimal(value or 0, "#,##0." + "0" * digits if digits else "#,##0", self.locale)
 
     def short(self, value: float | None) -> str:
         """At most five characters or so: 12,240 stays, 2,039,112 is 2.0M."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable
 from typing import Any, TypeVar
 
 from agentsight.core.measures import DAY_BUCKETS
 
-T = TypeVar("T", bound=Sequence[Any])
+T = TypeVar("T", bound=Collection[Any])
 
 MOST = 250_000  # rows kept at all
 MOST_OF_ONE = 100_000  # rows of one answer
@@ -36,7 +36,7 @@ class Remembered:
     """Answers by question; those not asked for longest go first."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Hashable, Sequence[Any]] = OrderedDict()
+        self._known: OrderedDict[Hashable, Collection[Any]] = OrderedDict()
         self._rows = 0
         self._lock = threading.Lock()
 

@@ -7,7 +7,7 @@ conversation is.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ from .rows import Driver, load
 from .schema import facet, presence, rollup, tally
 from .schema import past as past_of_agents
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Collection[Any])
 
 _FACTS = "conversation, id, kind, occurred_us, seq, sender, name, duration_ms, error, detail"
 _DETAILED = ("token_usage", "attachment")
@@ -127,7 +127,7 @@ class SqlRollups:
         self._driver.insert(facet, sorted(rows), tail="ON CONFLICT DO NOTHING")
 
     # -- reading -----------------------------------------------------------------------------------------------------
-    def _known(self, scope: Scope, question: tuple[Any, ...], ask: Callable[[], list[T]]) -> list[T]:
+    def _known(self, scope: Scope, question: tuple[Any, ...], ask: Callable[[], T]) -> T:
         """An answer about days that are over; asked once while they stay as they are."""
         remembered = self._driver.remembered
         if remembered is None or not self.remembers:
@@ -309,11 +309,12 @@ class SqlRollups:
         between = max(first, over())
         if between - first < DAY_BUCKETS or self._driver.remembered is None:
             return self._users(scope, production, facets, by, [span], slices)
-        asked = ("customers", production, tuple(facets.items()), by, first, between, tuple(slices))
+        asked = (production, tuple(facets.items()), by, first, between, tuple(slices))
         ask = partial(self._customers, scope, production, facets, by, slices)
-        before = self._known(scope, asked, partial(ask, first, between))
-        everybody = {*before, *ask(between, until)}
-        return [(place, value, count) for value, count in Counter(value for value, _ in everybody).items()]
+        before = self._known(scope, ("customers", *asked), partial(ask, first, between))
+        counts = Counter(dict(self._known(scope, ("count of customers", *asked), lambda: _counts(before))))
+        counts.update(value for value, _ in ask(between, until) - before)
+        return [(place, value, count) for value, count in counts.items()]
 
     def _customers(
         self,
@@ -324,7 +325,7 @@ class SqlRollups:
         slices: Sequence[int],
         first: int,
         until: int,
-    ) -> list[tuple[str, int]]:
+    ) -> frozenset[tuple[str, int]]:
         where, parameters = self._where(scope, production, ALL_PLANE, facets)
         own, joined = self._by(by)
         sql = (
@@ -332,7 +333,7 @@ class SqlRollups:
             f"AND r.slice IN ({', '.join(map(str, slices))}) "
             f"AND r.bucket >= {first} AND r.bucket < {until} AND r.messages > 0"
         )
-        return [(value, customer) for value, customer in self._driver.rows(sql, parameters)]
+        return frozenset(self._driver.rows(sql, parameters))
 
     def _by(self, by: str | None) -> tuple[str, str]:
         """SQL: the value of the dimension, and the join that knows it."""
@@ -480,6 +481,10 @@ class SqlRollups:
             where = ", ".join(f"{key}={part}" for key, part in zip(keys, there, strict=True))
             told.append(f"{name} {where}: was {was}, is {now}")
         return told
+
+
+def _counts(customers: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    return list(Counter(value for value, _ in customers).items())
 
 
 def _parted(pieces: Sequence[Piece], at: int) -> tuple[list[Piece], list[Piece]]:
