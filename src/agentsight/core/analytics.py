@@ -97,8 +97,8 @@ def answer(store: Store, scope: Scope, asked: Question, *, from_events: bool = F
 
 def erased(store: Store, scope: Scope, asked: Question) -> int:
     """How many conversations an answer counts that no list shows any more: those of erased people."""
-    first_us, until_us = asked.bounds_us
-    source = Source(store, scope, asked, None, [(0, first_us, until_us)])
+    bounds = asked.bounds_us
+    source = Source(store, scope, asked, None, bounds, lambda: [(0, *bounds)])
     return source.erased() if source.rolled_up else 0
 
 
