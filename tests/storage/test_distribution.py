@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,40 @@ def test_a_cluster_without_room_says_what_to_do(standing_in: Postgresql):
     storage.distribute()
     assert storage.facts()["nodes"] == "3"
     storage.close()
+
+
+def test_while_a_node_is_away_what_lies_on_others_goes_on(standing_in: Postgresql, tmp_path: Path):
+    """Many clients at once, so that their events are stored together; those of one agent lie on a node that is away."""
+    url = standing_in.fresh()
+    server = Server(tmp_path / "data", database=url)
+    with server.api("here") as here, server.api("away") as away:
+        away.batch(message("before", "hello"))
+        with psycopg.connect(url, autocommit=True) as connection:
+            lost = "(SELECT id FROM agent WHERE name = 'away')"
+            connection.execute(
+                "CREATE FUNCTION is_away() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
+                "'connection to the remote node failed' USING ERRCODE = '08006'; END $$"
+            )
+            (number,) = connection.execute(f"SELECT {lost}").fetchone() or (0,)
+            connection.execute(
+                "CREATE TRIGGER away BEFORE INSERT ON event FOR EACH ROW "
+                f"WHEN (NEW.agent_id = {number}) EXECUTE FUNCTION is_away()"
+            )
+
+            def send(place: int) -> tuple[bool, int, str]:
+                api = away if place % 3 == 0 else here
+                answer = api.post("/api/batch/", json={"events": [message(f"c{place}", "hello")]})
+                return api is here, answer.status_code, answer.headers.get("Retry-After", "")
+
+            began = time.monotonic()
+            with ThreadPoolExecutor(24) as senders:
+                told = list(senders.map(send, range(72)))
+            assert time.monotonic() - began < 20
+            assert {(status, bool(later)) for ours, status, later in told if ours} == {(200, False)}
+            assert {(status, bool(later)) for ours, status, later in told if not ours} == {(503, True)}
+            connection.execute("DROP TRIGGER away ON event")
+        away.batch(message("after", "all is well"))
+    server.stop()
 
 
 def test_who_may_not_spread_is_told_why(standing_in: Postgresql):

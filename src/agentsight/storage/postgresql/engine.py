@@ -34,7 +34,7 @@ from ..sql.store import SqlStore
 from ..sql.writer import Change, Writer, refuse, run
 from .connecting import CONNECT_S, OURS, WAIT_MS, connected_engine, reading_engine
 from .dialect import JOB, MIGRATING, WRITING, PostgresqlDialect
-from .failures import HELD, TWICE, Unsettled, explained, is_lost, is_trouble, passes, state_of
+from .failures import HELD, TWICE, Unsettled, explained, is_away, is_lost, is_trouble, passes, state_of
 from .search import fold_messages, grams
 from .settling import settle_schema, settle_sequences
 
@@ -129,7 +129,12 @@ class PostgresqlStorage:
                             change.tell()
                     changes = late
             except Exception as failure:
-                if not passes(failure) or time.monotonic() > until:
+                away = bool(self._patience) and is_away(failure)
+                if away and len(changes) > 1:  # of one of several nodes: what lies on the others goes on
+                    for change in changes:
+                        self._commit([change], alongside)
+                    return
+                if away or not passes(failure) or time.monotonic() > until:
                     refuse(changes, explained(failure))
                     return
                 if is_lost(failure):

@@ -34,6 +34,13 @@ def is_lost(failure: BaseException) -> bool:
     )
 
 
+def is_away(failure: BaseException) -> bool:
+    """The server is there and says that one of its nodes is not. That takes as long as it takes: others need not wait."""
+    return state_of(failure.__cause__ if isinstance(failure, Unsettled) and failure.__cause__ else failure).startswith(
+        "08"
+    )
+
+
 def passes(failure: BaseException) -> bool:
     """The same may work a moment later: it was nobody's fault, or somebody was quicker."""
     return is_lost(failure) or state_of(failure).startswith(_PASSING)
