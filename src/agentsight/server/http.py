@@ -8,9 +8,9 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -73,8 +73,25 @@ async def read(request: Request, ask: Callable[[Store], T], *, may_lag: bool = F
 
 async def write(request: Request, change: Callable[[Store], T], *, alongside: bool = False) -> T:
     """`change` in a write transaction; returns after its commit. `alongside`: it only takes events in."""
-    done: Future[T] = storage(request).write(change, alongside=alongside)
-    return await asyncio.shield(asyncio.wrap_future(done))
+    return await after(storage(request).write(change, alongside=alongside))
+
+
+async def after(done: Future[T]) -> T:
+    """What it came to; who stops waiting does not stop it."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not told.done():
+            told.set_result(None)
+
+    def hear(_: Future[T]) -> None:
+        with suppress(RuntimeError):  # nobody waits: the loop is closed
+            loop.call_soon_threadsafe(tell)
+
+    done.add_done_callback(hear)
+    await told
+    return done.result()
 
 
 # -- what a route needs ----------------------------------------------------------------------------------------------
@@ -337,27 +354,36 @@ class Room:
     def __init__(self, most: int = MOST_HELD_BYTES):
         self._most, self._held = most, 0
 
-    @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Room for `size` bytes until the end of the block. Raises ServerFailed when there is none; one always fits."""
+    def take(self, size: int) -> int:
+        """Room for `size` bytes, to be given back. Raises ServerFailed when there is none; one always fits."""
         if self._held and self._held + size > self._most:
             raise ServerFailed("too much at once; try again", retry_after_s=1)
         self._held += size
-        try:
-            yield
-        finally:
-            self._held -= size
+        return size
+
+    def give(self, size: int) -> None:
+        self._held -= size
 
 
-@asynccontextmanager
-async def held_body(request: Request, most: int) -> AsyncIterator[bytes]:
+class HeldBody:
     """The body, with room for it until the end of the block: first for what it says it is, then for what it unpacked to."""
-    room: Room = request.app.state.room
-    declared = declared_bytes(request)
-    with room.hold(declared):
-        body = await read_body(request, most)
-        with room.hold(max(0, len(body) - declared)):
-            yield body
+
+    def __init__(self, request: Request, most: int):
+        self._request, self._most, self._held = request, most, 0
+        self._room: Room = request.app.state.room
+
+    async def __aenter__(self) -> bytes:
+        self._held = self._room.take(declared_bytes(self._request))
+        try:
+            body = await read_body(self._request, self._most)
+            self._held += self._room.take(max(0, len(body) - self._held))
+        except BaseException:
+            self._room.give(self._held)
+            raise
+        return body
+
+    async def __aexit__(self, *_: object) -> None:
+        self._room.give(self._held)
 
 
 def require_json(request: Request) -> None:

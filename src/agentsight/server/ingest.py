@@ -25,7 +25,7 @@ from agentsight.core.ports import Blobs, Store
 from agentsight.errors import Invalid, InvalidEvent, ServerFailed, TooLarge
 from agentsight.wire import Draft
 
-from . import batches, described, http, render, salvage, telemetry, translate
+from . import batches, described, http, render, salvage, translate
 from .http import Json
 
 router = APIRouter(tags=["ingest"])
@@ -44,7 +44,7 @@ async def batch(request: Request) -> Response:
     asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
     http.require_json(request)
-    async with http.held_body(request, wire.MAX_BATCH_BYTES) as body:
+    async with http.HeldBody(request, wire.MAX_BATCH_BYTES) as body:
         return await _store_batch(request, agent, body)
 
 
@@ -55,10 +55,8 @@ async def _store_batch(request: Request, agent: Agent, body: bytes) -> Response:
         drafts = await run_in_threadpool(_with_files, request.app.state.blobs, drafts)
     ingest.prepare(agent, drafts)
     verdicts = await http.write(request, ingest.Intake(agent, drafts, now_us), alongside=True)
-    telemetry.count(verdicts)
-    telemetry.count_dropped(dropped)
-    request.app.state.ledger.note(request, verdicts, dropped)
-    return Json(_batch_answer(verdicts))
+    outcomes = request.app.state.ledger.note(request, verdicts, dropped)
+    return Json(_batch_answer(verdicts, outcomes))
 
 
 def _read(body: bytes, now_us: int) -> tuple[Sequence[Draft | InvalidEvent], Any]:
@@ -134,18 +132,16 @@ def _with_files(blobs: Blobs, drafts: Sequence[Draft | InvalidEvent]) -> list[Dr
     return kept
 
 
-def _batch_answer(verdicts: list[Verdict]) -> dict[str, Any]:
-    tally = {"accepted": 0, "duplicate": 0, "rejected": 0}
+def _batch_answer(verdicts: list[Verdict], outcomes: Mapping[str, int]) -> dict[str, Any]:
     results = []
     for index, verdict in enumerate(verdicts):
-        tally[verdict.verdict] += 1
         result: dict[str, Any] = {"index": index, "id": verdict.event_id, "verdict": verdict.verdict}
         if verdict.verdict == "rejected":
             result |= {"field": verdict.field, "reason": verdict.reason}
         if verdict.discarded:
             result["discarded"] = True
         results.append(result)
-    return {**tally, "results": results}
+    return {name: outcomes.get(name, 0) for name in ("accepted", "duplicate", "rejected")} | {"results": results}
 
 
 # -- the older routes: one event each --------------------------------------------------------------------------------
@@ -253,7 +249,6 @@ async def _place_all(
         return ingest.accept(store, agent, drafts, now_us)
 
     verdicts = await http.write(request, change, alongside=True)
-    telemetry.count(verdicts)
     request.app.state.ledger.note(request, verdicts)
     return verdicts
 
@@ -405,7 +400,6 @@ async def _store_files(request: Request, agent: Agent, body: dict[str, Any], row
         return verdict, [file for file in stored[verdict.conversation or 0] if file.event == verdict.row]
 
     verdict, files = await http.write(request, change, alongside=True)
-    telemetry.count([verdict])
     request.app.state.ledger.note(request, [verdict])
     base = http.base_url(request)
     listed = [render.attachment(file, request.app.state.signer, base) for file in files]

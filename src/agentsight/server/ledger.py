@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.requests import Request
@@ -19,6 +19,9 @@ from starlette.requests import Request
 from agentsight.core.model import Delivery, Principal, Verdict
 from agentsight.core.ports import Storage
 from agentsight.errors import AgentSightError
+
+from . import telemetry
+from .http import after
 
 EVERY_S = 2
 KEPT_DAYS = 400
@@ -41,21 +44,25 @@ class Ledger:
         self._storage = storage
         self._counts: Counter[_Line] = Counter()
 
-    def note(self, request: Request, verdicts: Iterable[Verdict], dropped: object = None) -> None:
-        """Count what became of the events of a request, and what its sender says it had `dropped`."""
+    def note(self, request: Request, verdicts: Sequence[Verdict], dropped: object = None) -> Mapping[str, int]:
+        """Count what became of the events of a request, and what its sender says it had `dropped`; gives how often what was."""
+        outcomes: Counter[str] = Counter([verdict.verdict for verdict in verdicts])
+        telemetry.count(outcomes)
+        telemetry.count_dropped(dropped)
         whose = _whose(request)
         if whose is None:
-            return
+            return outcomes
         client = _client(request)
-        counts = Counter(
-            (verdict.verdict, f"{verdict.field}: {verdict.reason}" if verdict.verdict == "rejected" else "")
-            for verdict in verdicts
-        )
-        for (outcome, reason), number in counts.items():
-            self._add(whose, client, outcome, reason, number)
-        for reason, number in list(dropped.items())[:20] if isinstance(dropped, dict) else ():
-            if isinstance(reason, str) and reason.isidentifier() and isinstance(number, int) and 0 < number < 10**9:
-                self._add(whose, client, "lost", reason[:40], number)
+        for outcome, number in outcomes.items():
+            if outcome != "rejected":
+                self._add(whose, client, outcome, "", number)
+        if outcomes["rejected"]:
+            for verdict in verdicts:
+                if verdict.verdict == "rejected":
+                    self._add(whose, client, "rejected", f"{verdict.field}: {verdict.reason}", 1)
+        for reason, number in telemetry.said_to_be_dropped(dropped):
+            self._add(whose, client, "lost", reason, number)
+        return outcomes
 
     def refuse(self, request: Request, status: int, why: str) -> None:
         """Count a request that was turned away whole: too much at once, too large, not to be read."""
@@ -76,8 +83,7 @@ class Ledger:
         if not lines:
             return
         try:
-            write = asyncio.wrap_future(self._storage.write(lambda store: store.deliveries.add(lines)))
-            await asyncio.shield(write)  # whoever stops waiting does not stop it
+            await after(self._storage.write(lambda store: store.deliveries.add(lines)))
         except AgentSightError as trouble:  # the database rests; the next time is soon enough
             self._counts.update(counts)
             _log.warning("the ledger was put off: %s", trouble)

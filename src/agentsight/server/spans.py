@@ -19,7 +19,7 @@ from agentsight.core.ports import Store
 from agentsight.errors import InvalidEvent, UnsupportedMedia
 from agentsight.wire import ENVIRONMENTS, Draft
 
-from . import blocks, described, http, otlp, telemetry, traces
+from . import blocks, described, http, otlp, traces
 from .http import Json
 
 router = APIRouter(tags=["spans"])
@@ -66,10 +66,9 @@ async def ingest(request: Request) -> Response:
     asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
     http.require_json(request)
-    async with http.held_body(request, MOST_BYTES) as body:
+    async with http.HeldBody(request, MOST_BYTES) as body:
         read, wrong = await run_in_threadpool(lambda: blocks.read(http.decode_object(body)))
         verdicts = await http.write(request, partial(_store, agent=agent, read=read, now_us=http.now_us()))
-    telemetry.count(verdicts)
     request.app.state.ledger.note(request, verdicts)
     tally = {
         name: sum(verdict.verdict == name for verdict in verdicts) for name in ("accepted", "duplicate", "rejected")
@@ -86,11 +85,10 @@ async def otlp_traces(request: Request) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("application/x-protobuf", "application/json"):
         raise UnsupportedMedia("send OTLP as application/x-protobuf or application/json")
-    async with http.held_body(request, MOST_BYTES) as body:
+    async with http.HeldBody(request, MOST_BYTES) as body:
         drafts = await run_in_threadpool(_traced, body, kind)
         now_us = http.now_us()
         verdicts = await http.write(request, partial(core.accept, agent=agent, drafts=drafts, now_us=now_us))
-    telemetry.count(verdicts)
     request.app.state.ledger.note(request, verdicts)
     wrong = [verdict for verdict in verdicts if verdict.verdict == "rejected"]
     why = f"{wrong[0].field}: {wrong[0].reason}" if wrong else ""

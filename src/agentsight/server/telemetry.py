@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -17,8 +16,6 @@ from prometheus_client import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentsight.core.model import Verdict
-
 from .http import needs
 
 REGISTRY = CollectorRegistry()
@@ -30,17 +27,29 @@ REQUESTS = Counter("agentsight_requests", "HTTP answers, by class of status", ["
 DURATION = Histogram("agentsight_request_seconds", "Time to answer, in seconds", registry=REGISTRY)
 
 
-def count(verdicts: Iterable[Verdict]) -> None:
+_VERDICTS = {verdict: EVENTS.labels(verdict) for verdict in ("accepted", "duplicate", "rejected")}
+
+
+def count(verdicts: Mapping[str, int]) -> None:
     """Count what became of some events."""
-    for verdict, number in Tally(verdict.verdict for verdict in verdicts).items():
-        EVENTS.labels(verdict).inc(number)
+    for verdict, number in verdicts.items():
+        _VERDICTS[verdict].inc(number)
+
+
+def said_to_be_dropped(dropped: object) -> list[tuple[str, int]]:
+    """(reason, how many) a client says it lost; anything but names and whole numbers is ignored."""
+    told = list(dropped.items())[:20] if isinstance(dropped, dict) else []
+    return [
+        (reason[:40], number)
+        for reason, number in told
+        if isinstance(reason, str) and reason.isidentifier() and isinstance(number, int) and 0 < number < 10**9
+    ]
 
 
 def count_dropped(dropped: object) -> None:
-    """Count what a client says it lost; anything but names and whole numbers is ignored."""
-    for reason, number in list(dropped.items())[:20] if isinstance(dropped, dict) else ():
-        if isinstance(reason, str) and reason.isidentifier() and isinstance(number, int) and 0 < number < 10**9:
-            CLIENT_DROPPED.labels(reason[:40]).inc(number)
+    """Count what a client says it lost."""
+    for reason, number in said_to_be_dropped(dropped):
+        CLIENT_DROPPED.labels(reason).inc(number)
 
 
 _CLASSES = {number: REQUESTS.labels(f"{number}xx") for number in range(1, 6)}

@@ -21,7 +21,10 @@ from agentsight.errors import AgentSightError
 from .ledger import KEPT_DAYS
 
 FIRST_S, EVERY_S = 300, 6 * 3600
-OLDER_S = 10  # how often it is looked whether an older version has worked beside this one
+OLDER_S, SELDOM_S = (
+    10,
+    600,
+)  # how soon, and then ever more seldom, it is looked whether an older version works beside this one
 YOUNG_US = 24 * 3600 * 1_000_000  # a file whose row is still on its way is younger than this
 REST_S = 0.05  # between two transactions, for everybody else
 COPIES = "before-*"  # of the database, taken before migrations
@@ -42,10 +45,10 @@ async def running(storage: Storage, blobs: Blobs) -> AsyncIterator[None]:
 
 
 def _go_on(storage: Storage, blobs: Blobs, stopped: threading.Event) -> None:
-    due = time.monotonic() + FIRST_S
-    while not stopped.wait(OLDER_S):
+    due, patience_s = time.monotonic() + FIRST_S, float(OLDER_S)
+    while not stopped.wait(min(patience_s, max(OLDER_S, due - time.monotonic()))):
         try:
-            make_good(storage, stopped)
+            patience_s = OLDER_S if make_good(storage, stopped) else min(patience_s * 1.5, SELDOM_S)
             if time.monotonic() >= due:
                 due = time.monotonic() + EVERY_S
                 with storage.alone("upkeep") as mine:
@@ -57,12 +60,14 @@ def _go_on(storage: Storage, blobs: Blobs, stopped: threading.Event) -> None:
             _log.exception("upkeep failed")
 
 
-def make_good(storage: Storage, stopped: threading.Event) -> None:
-    """Let the sums tell of what an older version stored, if one did."""
-    for scope in older.left_out(storage):
+def make_good(storage: Storage, stopped: threading.Event) -> bool:
+    """Let the sums tell of what an older version stored; whether one did."""
+    scopes = older.left_out(storage)
+    for scope in scopes:
         with storage.alone("older") as mine:
             if mine:
                 older.put_in(storage, scope, partial(stopped.wait, REST_S), stopped.is_set)
+    return bool(scopes)
 
 
 def once(storage: Storage, blobs: Blobs, stopped: threading.Event) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+from collections.abc import Mapping
+from typing import Any
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 POLICY = (
@@ -10,11 +12,13 @@ POLICY = (
     "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; "
     "frame-ancestors {ancestors}; require-trusted-types-for 'script'; trusted-types pages"
 )
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-}
+_NOBODY = POLICY.format(ancestors="'none'").encode()
+_ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+)
+_OPENER = (b"cross-origin-opener-policy", b"same-origin")
 
 
 class SecurityHeaders:
@@ -34,21 +38,28 @@ class SecurityHeaders:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _ALWAYS.items():
-                    headers.setdefault(name, value)
+                own = message.get("headers", ())
+                said = {name for name, _ in own}
+                ours = [*_ALWAYS, (b"content-security-policy", _policy(state))]
                 if _is_trustworthy(scope):
-                    headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-                policy = POLICY.format(ancestors=state.get("ancestors", "'none'"))
-                frames = f"; frame-src {state['frames']}" if "frames" in state else ""
-                headers.setdefault("Content-Security-Policy", policy + frames)
+                    ours.append(_OPENER)
+                message["headers"] = [*own, *(pair for pair in ours if pair[0] not in said)]
             await send(message)
 
         await self.app(scope, receive, answer)
 
 
+def _policy(state: Mapping[str, Any]) -> bytes:
+    if "ancestors" not in state and "frames" not in state:
+        return _NOBODY
+    frames = f"; frame-src {state['frames']}" if "frames" in state else ""
+    return (POLICY.format(ancestors=state.get("ancestors", "'none'")) + frames).encode("latin-1")
+
+
 def _is_trustworthy(scope: Scope) -> bool:
     """Whether browsers heed an opener policy: they do over https and on this machine, and complain elsewhere."""
-    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-    name = host.rpartition(":")[0] or host
-    return scope["scheme"] == "https" or name in ("localhost", "127.0.0.1", "[::1]") or name.endswith(".localhost")
+    if scope["scheme"] == "https":
+        return True
+    host: bytes = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    name = host.rpartition(b":")[0] or host
+    return name in (b"localhost", b"127.0.0.1", b"[::1]") or name.endswith(b".localhost")
