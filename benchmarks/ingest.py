@@ -280,7 +280,7 @@ def writers(commit_each: bool, per_client: int, clients: int = 32) -> tuple[floa
             for event in events(per_client, 100 + number):
                 draft = parse(event)
                 started = time.perf_counter()
-                storage.write(lambda store, draft=draft: ingest.accept(store, agent, [draft], 0)).result()
+                storage.write(ingest.Intake(agent, [draft], 0)).result()
                 with lock:
                     latencies.append(time.perf_counter() - started)
 

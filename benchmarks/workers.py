@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +72,7 @@ def stored(url: str, count: int, together: int, seed: int) -> float:
     made = [parse(event) for event in ingest.events(count, seed)]
     parts: list[Any] = [made[start : start + together] for start in range(0, count, together)]
     began = time.perf_counter()
-    waiting = [
-        storage.write(partial(core.accept, agent=agent, drafts=part, now_us=0), alongside=True) for part in parts
-    ]
+    waiting = [storage.write(core.Intake(agent, part, 0), alongside=True) for part in parts]
     for done in waiting:
         done.result()
     spent = time.perf_counter() - began
