@@ -92,6 +92,7 @@ FILTERS: Final[dict[str, str]] = {
     "feedback_sentiment": "positive, neutral or negative; with feedback_source: the same feedback row",
     "feedback_source": "customer or platform",
     "metadata": "key:value[,key:value...], all match; a key may be a dotted path",
+    "include_tickets": "true: conversations somebody filed a ticket about, which their rows tell",
     "counted_by": "conversations behind a number: " + ", ".join(COUNTED),
     "counted_key": "with counted_by: only its part with this tool, model, button or sentiment",
     "counted_from": "with counted_by: counted at or after this instant",

@@ -77,8 +77,11 @@ def test_tools_are_actions_with_what_went_in_and_came_out(stored: Api) -> None:
     assert found["error_message"] == "" and found["duration_ms"] >= 0 and found["started_at"] <= found["ended_at"]
     assert failed["tools_used"] == {"amount": 3} and "upstream 503" in failed["error_message"]
     assert [row["action_name"] for row in rows if row["action_logs"]] == ["parcel_lookup", "refund"]
-    (clicked,) = (row["button"] for row in rows if row["button"])
-    assert (clicked["button_event"], clicked["label"], clicked["value"]) == ("helpful", "Yes", "yes")
+    assert not any(row["button"] for row in rows), "a click is counted, and no row of the transcript"
+    (clicked,) = stored.get("/api/spans/", params={"kind": "button"}).json()["results"]
+    assert clicked["attributes"]["agentsight.button.label"] == "Yes"
+    day = {"from": clicked["started_at"][:10], "to": clicked["started_at"][:10]}
+    assert stored.get("/api/analytics/", params={"metric": "button_clicks", **day}).json()["metrics"][0]["total"] == 1
 
 
 def test_a_turn_that_broke_leaves_no_half_transcript_and_a_visit_is_no_conversation(stored: Api) -> None:
@@ -109,7 +112,7 @@ def test_what_was_recorded_can_be_read_back_and_managed(stored: Api, spans: OldC
         """,
     )
     assert len(result["rows"]) == 1 and "messages" not in result["rows"][0]
-    assert len(result["whole"]["messages"]) == 6 and result["renamed"]["name"] == "Lost parcel"
+    assert len(result["whole"]["messages"]) == 5 and result["renamed"]["name"] == "Lost parcel"
     assert result["marked"]["is_marked"] and result["merged"]["metadata"] == {"plan": "gold", "tier": 1}
     assert result["gone"]["is_deleted"]
 
@@ -132,7 +135,9 @@ def test_feedback_is_given_and_listed(stored: Api, spans: OldClient) -> None:
     assert result["counts"] == {"all": 2} and [one["sentiment"] for one in result["all"]] == ["negative", "positive"]
     assert [one["comment"] for one in result["good"]] == ["Quick!"] and len(result["of"]) == 1
     refused = stored.post("/api/feedbacks/", json={"kind": "product", "sentiment": "positive"})
-    assert refused.status_code == 400 and "kind" in refused.json()["fields"]
+    assert refused.status_code == 403
+    unknown = stored.post("/api/feedbacks/", json={"kind": "mood", "sentiment": "positive"})
+    assert unknown.status_code == 400 and "kind" in unknown.json()["fields"]
 
 
 def test_files_are_uploaded_and_listed(api: Api, spans: OldClient) -> None:
@@ -203,4 +208,6 @@ def test_odd_spans_cost_nothing(api: Api) -> None:
     ]  # fmt: skip
     answer = api.post("/api/ingest/", json={"conversations": [{"conversation_id": "odd", "device": [1], "spans": odd}]})
     assert answer.status_code == 201 and answer.json()["rejected"] == 0, answer.text
-    assert len(api.conversation("odd")["messages"]) == 2
+    assert len(api.conversation("odd")["messages"]) == 1
+    kept = api.get("/api/spans/", params={"conversation_id": "odd"}).json()
+    assert kept["count"] == 6 and {row["kind"] for row in kept["results"]} >= {"7", "turn", "new"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time
+from dataclasses import replace
 from typing import Any
 
 from agentsight import wire
@@ -14,11 +14,10 @@ from agentsight.wire import Draft
 from . import ingest, metrics
 from .model import Agent, Conversation, Event, Feedback, Filter, Scope, Transcript
 from .ports import Store
+from .reading import choice, environment, flag, moment
 
-_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _PATH = re.compile(r"[^\x00-\x1f]{1,256}")
 _MAX_PAIRS = 20
-_DAY_US = 86_400_000_000
 _UPDATABLE = ("name", "is_marked", "customer_id", "device", "language", "metadata")
 
 
@@ -29,7 +28,13 @@ def parse_filter(params: Mapping[str, Sequence[str]]) -> Filter:
     Raises:
         Invalid: names the first parameter that cannot be read.
     """
-    return _filter((name, _read(name, value)) for name, value in _given(params))
+    found = _filter((name, _read(name, value)) for name, value in _given(params))
+    pair = [value[-1] for name in ("metadata_key", "metadata_value") if (value := params.get(name))]
+    if len(pair) == 1:
+        raise Invalid.of("metadata_key", "and metadata_value need each other")
+    if pair and not _PATH.fullmatch(pair[0]):
+        raise Invalid.of("metadata_key", "must be a key, or keys with dots between them")
+    return replace(found, metadata=(*found.metadata, (pair[0], _read("metadata_value", pair[1])))) if pair else found
 
 
 def parse_filter_leniently(params: Mapping[str, Sequence[str]]) -> tuple[Filter, list[str]]:
@@ -72,39 +77,6 @@ def _read(name: str, text: str) -> Any:
         raise Invalid.of(wrong.field, wrong.reason) from None
 
 
-def _flag(text: str, name: str) -> bool:
-    if text.strip().lower() in _TRUE:
-        return True
-    if text.strip().lower() in _FALSE:
-        return False
-    raise Invalid.of(name, "must be true or false")
-
-
-def _choice(*allowed: str) -> Callable[[str, str], str]:
-    def read(text: str, name: str) -> str:
-        if text in allowed:
-            return text
-        raise Invalid.of(name, f"must be one of {', '.join(allowed)}")
-
-    return read
-
-
-def _environment(text: str, name: str) -> str:
-    known = {"prod": "production", "dev": "development"}.get(text.strip().lower(), text.strip().lower())
-    return _choice(*wire.ENVIRONMENTS)(known, name)
-
-
-def _moment(text: str, name: str) -> int:
-    """An instant or a whole date, both included: after a date is from its first moment, before it up to its last."""
-    text = text.strip().replace(" ", "+") if "T" in text else text.strip()  # a raw + arrives as a blank
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        return wire.read_instant(text, name)
-    start_us = wire.read_instant(datetime.combine(day, time()).isoformat(), name)
-    return start_us + _DAY_US - 1 if name.endswith("_before") else start_us
-
-
 def _pairs(text: str, name: str) -> tuple[tuple[str, str], ...]:
     pairs = []
     for part in text.split(","):
@@ -120,25 +92,26 @@ def _pairs(text: str, name: str) -> tuple[tuple[str, str], ...]:
 
 
 _READERS: dict[str, Callable[[str, str], Any]] = {
-    "is_marked": _flag,
-    "is_used": _flag,
-    "include_deleted": _flag,
-    "has_messages": _flag,
-    "has_feedback": _flag,
-    "has_action": _flag,
-    "has_error": _flag,
-    "escalated": _flag,
-    "started_at_after": _moment,
-    "started_at_before": _moment,
-    "environment": _environment,
-    "feedback_sentiment": _choice(*wire.SENTIMENTS),
-    "feedback_source": _choice(*wire.FEEDBACK_SOURCES),
+    "is_marked": flag,
+    "is_used": flag,
+    "include_deleted": flag,
+    "has_messages": flag,
+    "has_feedback": flag,
+    "has_action": flag,
+    "has_error": flag,
+    "escalated": flag,
+    "started_at_after": moment,
+    "started_at_before": moment,
+    "environment": environment,
+    "include_tickets": flag,
+    "feedback_sentiment": choice(*wire.SENTIMENTS),
+    "feedback_source": choice(*wire.FEEDBACK_SOURCES),
     "metadata": _pairs,
     "message_contains": lambda text, name: wire.read_text(text, name, 1_000),
     "search": lambda text, name: wire.read_text(text, name, 1_000),
-    "counted_by": _choice(*wire.COUNTED),
-    "counted_from": _moment,
-    "counted_to": _moment,
+    "counted_by": choice(*wire.COUNTED),
+    "counted_from": moment,
+    "counted_to": moment,
 }
 
 
@@ -159,6 +132,52 @@ def page(
 def count(store: Store, scope: Scope, where: Filter, limit: int | None = None) -> int:
     """How many conversations match; counting stops at `limit`."""
     return store.conversations.count(scope, where, limit=limit)
+
+
+ORDERS = ("started_at", "ended_at", "id", "customer_id", "is_marked", "language")
+NEWEST = "-started_at"
+_SAMPLED, _MOST_KEYS = 1_000, 200
+
+
+def metadata_keys(store: Store, scope: Scope) -> list[str]:
+    """The keys there are in metadata of the newest conversations, dotted where they lie deeper."""
+    return _keys(head.metadata for head in page(store, scope, Filter(), limit=_SAMPLED)[0])
+
+
+def metadata_values(store: Store, scope: Scope, key: str) -> list[Any]:
+    """The different values the newest conversations have under a key."""
+    found: dict[str, Any] = {}
+    for head in page(store, scope, Filter(), limit=_SAMPLED)[0]:
+        for path, value in _leaves(head.metadata):
+            if path == key:
+                found.setdefault(repr(value), value)
+    return sorted(found.values(), key=lambda value: (str(type(value)), str(value)))[:_MOST_KEYS]
+
+
+def message_metadata_keys(store: Store, scope: Scope) -> list[str]:
+    """The same of messages, in a tenth as many conversations."""
+    by_agent: dict[int, list[int]] = {}
+    for head in page(store, scope, Filter(), limit=_SAMPLED // 10)[0]:
+        by_agent.setdefault(head.agent_id, []).append(head.id)
+    timelines = [store.timeline.of(agent_id, ids) for agent_id, ids in by_agent.items()]
+    events = (event for timeline in timelines for own in timeline.values() for event in own)
+    return _keys(event.metadata for event in events if event.kind == "message")
+
+
+def _keys(documents: Iterable[Mapping[str, Any]]) -> list[str]:
+    return sorted({path for document in documents for path, _ in _leaves(document)})[:_MOST_KEYS]
+
+
+def _leaves(document: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(document, Mapping) and (document or not path):
+        for name, value in document.items():
+            yield from _leaves(value, f"{path}.{name}" if path else name)
+    elif isinstance(document, list):
+        for value in document:
+            if not isinstance(value, (list, Mapping)):
+                yield path, value
+    else:
+        yield path, document
 
 
 def get(store: Store, scope: Scope, id: int, *, deleted: bool = False) -> Conversation:

@@ -91,7 +91,7 @@ def erase(
     return _certified(storage, who, organization, agent, customer_id, began_us, clock(), counts, rows, scrubbed, ip)
 
 
-_COUNTED = ("conversations", "messages", "other_events", "feedback", "attachments")
+_COUNTED = ("conversations", "messages", "other_events", "feedback", "attachments", "spans", "tickets")
 
 
 def _some(store: Store, agent: Agent, customer_id: str, now_us: int, gone: dict[str, int]) -> tuple[Removed, int]:

@@ -17,6 +17,7 @@ from .model import Agent, Attachment, Conversation, Event, Feedback, Verdict
 from .ports import Store
 
 DESCRIPTIVE = ("customer_id", "customer_ip_address", "device", "source", "language", "name", "environment")
+VOTE = ("message", "topic", "reason")  # what feedback on one message has beside its words
 _LAST = 2**62
 _IN_ORDER = attrgetter("occurred_us", "seq", "id")
 
@@ -213,6 +214,7 @@ def _feedback(id: int, agent: Agent, conversation: int, draft: Draft, source: st
         draft.occurred_us,
         said.get("comment"),
         said.get("metadata", {}),
+        *(said.get(name) for name in VOTE),
     )
 
 

@@ -227,6 +227,15 @@ def _rejudge(store: Store, after: Conversation, feedbacks: Sequence[Feedback], d
     deltas.add(production, facet, after.id, of_feedbacks(given))
 
 
+def rejudged(head: Conversation, before: Sequence[Feedback], after: Sequence[Feedback]) -> Deltas:
+    """What it does to the rollups that a conversation's feedback is another now: one was changed, or taken back."""
+    deltas, home = Deltas(), _home(head)
+    if home is not None:
+        deltas.add(*home, head.id, of_feedbacks(before), -1)
+        deltas.add(*home, head.id, of_feedbacks(after))
+    return deltas
+
+
 def _move(
     store: Store,
     before: Conversation,

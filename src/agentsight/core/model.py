@@ -253,6 +253,8 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
+    """One judgement: of a conversation, of one of its messages, or (conversation 0) of the agent itself."""
+
     id: int
     agent_id: int
     conversation: int
@@ -262,6 +264,94 @@ class Feedback:
     created_us: int
     comment: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    message: int | None = None
+    topic: str | None = None
+    reason: str | None = None
+    environment: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it is about."""
+        return "message" if self.message is not None else "conversation" if self.conversation else "agent"
+
+
+@dataclass(slots=True)
+class Span:
+    """One span as a client sent it. `incomplete`: why a turn did not come to its end; None: it did, or is no turn.
+
+    `payload` is the span itself, JSON in ASCII.
+    """
+
+    id: int
+    agent_id: int
+    conversation: int
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None
+    turn_id: str | None
+    kind: str
+    name: str
+    status: str
+    started_us: int
+    ended_us: int | None
+    duration_ms: float | None
+    incomplete: str | None
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What people say of an action that runs under this name, or will."""
+
+    id: int
+    agent_id: int
+    name: str
+    display_name: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """One word in the thread of a ticket. `role`: agent (a key wrote it) or dev (a person)."""
+
+    id: int
+    agent_id: int
+    ticket: int
+    author: str
+    role: str
+    body: str
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Something to be done about the agent, mostly about one conversation."""
+
+    id: int
+    agent_id: int
+    conversation: int | None
+    feedback: int | None
+    title: str
+    status: str
+    priority: str | None
+    tags: tuple[str, ...]
+    environment: str
+    author: str
+    created_us: int
+    updated_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageGroup:
+    """The calls of one turn to one model; calls outside of turns are one group a conversation. `turn` is JSON."""
+
+    id: int
+    agent_id: int
+    conversation: int
+    turn: str | None
+    model: str | None
+    started_us: int
+    ended_us: int
 
 
 @dataclass(slots=True)
@@ -300,11 +390,13 @@ class Removed:
     other_events: int = 0
     feedback: int = 0
     attachments: int = 0
+    spans: int = 0
+    tickets: int = 0
     files: set[str] = field(default_factory=set)
     buttons: set[tuple[str, str, str]] = field(default_factory=set)  # (button_event, label, value) of the clicks
 
     def add(self, other: Removed) -> None:
-        for name in ("conversations", "messages", "other_events", "feedback", "attachments"):
+        for name in ("conversations", "messages", "other_events", "feedback", "attachments", "spans", "tickets"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.files |= other.files
         self.buttons |= other.buttons
@@ -347,6 +439,7 @@ class Filter:
     feedback_sentiment: str | None = None
     feedback_source: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    include_tickets: bool | None = None  # only True narrows
     counted_by: str | None = None
     counted_key: str | None = None
     counted_from: int | None = None  # microseconds, included

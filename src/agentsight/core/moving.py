@@ -50,8 +50,12 @@ PARTS = (
     Part("api_key", _AGENT),
     Part("conversation", _AGENT),
     Part("event", _OF_CONVERSATION),
-    Part("feedback", _OF_CONVERSATION),
+    Part("feedback", {**_OF_CONVERSATION, "message": "event"}),
     Part("attachment", {**_OF_CONVERSATION, "event": "event"}),
+    Part("trace_span", _OF_CONVERSATION),
+    Part("action", _AGENT),
+    Part("ticket", {**_OF_CONVERSATION, "feedback": "feedback"}),
+    Part("ticket_comment", {**_AGENT, "ticket": "ticket"}),
     Part("button", _AGENT),
     Part("facet", _AGENT),
     Part("kept_rollup", _AGENT),
@@ -64,6 +68,7 @@ PARTS = (
     Part("audit", _OWNED, by="organization_id"),
     Part("audit_head", _OWNED, by="organization_id"),
 )
+_MAYBE = frozenset({"conversation", "message", "feedback"})  # of feedback and tickets that are about nothing more exact
 LEFT = frozenset(
     {
         "host_name",  # where people find this installation
@@ -260,7 +265,8 @@ class _Arrival:
     def _ready(self, part: Part, row: dict[str, Any]) -> dict[str, Any] | None:
         """A row as it is stored here; None: it stays out."""
         for column, table in {**part.refers, **({"id": part.table} if part.table in self._base else {})}.items():
-            row[column] = self._moved(table, row[column])
+            if row.get(column) or column not in _MAYBE:
+                row[column] = self._moved(table, row[column])
         change = getattr(self, f"_of_{part.table}", None)
         return change(row) if change else row
 

@@ -28,20 +28,22 @@ Permission = Literal[
     "retention.manage",
     "settings.manage",
     "shares.manage",
+    "tickets.change",
+    "tickets.read",
 ]
 Needed = Permission | Literal["anybody", "signed_in"]
 """What a route needs: a permission, no more than a person signed in, or nothing at all."""
 
 EVERY: frozenset[Permission] = frozenset(get_args(Permission))
 _LOOK: frozenset[Permission] = frozenset({"analytics.read", "conversations.read", "data.export"})
-_CARE: frozenset[Permission] = frozenset({"conversations.change", "conversations.delete"})
+_CARE: frozenset[Permission] = frozenset({"conversations.change", "conversations.delete", "tickets.change"})
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     "owner": EVERY - {"events.write"},  # agents send events, with a key
-    "member": _LOOK | _CARE | {"reports.manage", "shares.manage", "data.import"},
+    "member": _LOOK | _CARE | {"tickets.read", "reports.manage", "shares.manage", "data.import"},
     "client": _LOOK,
-    "write": _LOOK | _CARE | {"events.write"},
-    "read": _LOOK,
+    "write": _LOOK | _CARE | {"tickets.read", "events.write"},
+    "read": _LOOK | {"tickets.read"},
 }
 PEOPLE: tuple[PersonRole, ...] = get_args(PersonRole)
 KEYS: tuple[KeyRole, ...] = get_args(KeyRole)

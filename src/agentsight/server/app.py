@@ -28,9 +28,11 @@ from agentsight.storage.migrate import current, fits, latest, migrate
 
 from . import (
     analytics,
+    archive,
     auth,
     conversations,
     described,
+    feedback,
     files,
     hosts,
     http,
@@ -41,6 +43,7 @@ from . import (
     pages,
     spans,
     telemetry,
+    tickets,
     upkeep,
 )
 from .mail import Mailer
@@ -92,7 +95,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     app.add_exception_handler(AgentSightError, http.on_refusal)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, http.on_crash)
-    for room in (ingest, spans, conversations, files, analytics, auth, keeping, pages):
+    for room in (ingest, spans, archive, feedback, tickets, conversations, files, analytics, auth, keeping, pages):
         app.include_router(room.router)
     for path, answer, says in (("/healthz", healthz, "The process is up"), ("/readyz", readyz, "The database answers")):
         app.add_api_route(path, answer, methods=["GET"], tags=["health"], summary=says)

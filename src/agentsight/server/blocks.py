@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentsight import wire
+from agentsight.core.model import Span as Row
 from agentsight.errors import Invalid, InvalidEvent
 from agentsight.wire import Draft
 
 from . import http
 
 MESSAGE = "agentsight.message"
+TOOLS = ("tool", "task")
+_ID_CHARS, _SPAN_NAME_CHARS = 128, 1_000
 _ABOUT = {  # block key -> its attribute on every span
     "customer_id": "customer_id",
     "customer_ip_address": "customer_ip",
@@ -32,7 +35,11 @@ _BILLED = ("input", "output", "cache_read", "cache_write", "embedding")
 
 @dataclass(slots=True)
 class Block:
-    """One conversation's part of a request: what is said of it, as of when, and what happened in it."""
+    """One conversation's part of a request: what is said of it, as of when, and what happened in it.
+
+    `drafts` are events whatever comes; `of_turns` those of tools, which only are when their turn came to its end.
+    `turns` tells of the turns in this block whether they did; `rows` are the spans as they are kept.
+    """
 
     conversation_id: str
     about: dict[str, Any] = field(default_factory=dict)
@@ -40,10 +47,13 @@ class Block:
     newest_id: str = ""
     is_used: bool = False
     drafts: list[Draft | InvalidEvent] = field(default_factory=list)
+    of_turns: dict[str, list[Draft | InvalidEvent]] = field(default_factory=dict)
+    turns: dict[str, bool] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
 
-    def described(self, environment: str | None) -> Draft:
-        """The event that tells what is known of the conversation; `environment` where the block does not say."""
-        about = {"environment": environment, **self.about, "is_used": self.is_used}
+    def described(self, about: Mapping[str, Any], environment: str | None) -> Draft:
+        """The event that tells `about` the conversation; `environment` where that does not say."""
+        about = {"environment": environment, **about, "is_used": self.is_used}
         fields = wire.check("conversation", {name: value for name, value in about.items() if value is not None})
         return Draft(f"{self.newest_id}:about", "conversation", self.conversation_id, self.newest_us, 0, fields)
 
@@ -80,14 +90,24 @@ def _block(item: Any) -> Block:
     block.is_used = any(span.kind != "conversation" for span in read_spans)
     block.newest_us, block.newest_id = read_spans[-1].started_us, read_spans[-1].id
     block.about = _about(item, read_spans)
-    incomplete = {
-        span.attribute("agentsight.turn.id"): span.attribute("agentsight.turn.incomplete_reason") or "incomplete"
-        for span in read_spans
-        if span.kind == "turn" and span.attribute("agentsight.turn.complete") is False
-    }
     for span in read_spans:
-        block.drafts += span.drafts(incomplete.get(span.attribute("agentsight.turn.id")))
+        turn = span.turn_id
+        if span.kind == "turn" and turn:
+            block.turns[turn] = span.incomplete is None
+        own = block.of_turns.setdefault(turn, []) if span.kind in TOOLS and turn else block.drafts
+        own += span.drafts()
+        block.rows.append(span.row())
     return block
+
+
+def again(conversation_id: str, row: Row) -> Iterator[Draft | InvalidEvent]:
+    """The events of a span that was kept before its turn came."""
+    yield from _Span(conversation_id, json.loads(row.payload)).drafts()
+
+
+def row(span: Mapping[str, Any]) -> Row:
+    """A span in the form of these clients as it is kept."""
+    return _Span("", span).row()
 
 
 def _about(item: Mapping[str, Any], spans: list[_Span]) -> dict[str, Any]:
@@ -125,18 +145,47 @@ class _Span:
         self.duration_ms = span.get("duration_ms")
         identity = json.dumps([conversation_id, span.get("trace_id"), span.get("span_id")])
         self.id = "span-" + hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:40]
+        turn = self.attribute("agentsight.turn.id")
+        self.turn_id = turn[:_ID_CHARS] if isinstance(turn, str) and turn else None
+        self.incomplete: str | None = None
+        if self.kind == "turn" and self.attribute("agentsight.turn.complete") is False:
+            self.incomplete = _line(self.attribute("agentsight.turn.incomplete_reason"), 255) or "incomplete"
+        self._told = span
+
+    def row(self) -> Row:
+        """The span as it is kept; one that names no id of its own is known by what it says."""
+        payload = _written(self._told)
+        told = self._told
+        named = _line(told.get("span_id"), _ID_CHARS)
+        return Row(
+            id=0,
+            agent_id=0,
+            conversation=0,
+            trace_id=_line(told.get("trace_id"), _ID_CHARS),
+            span_id=named or hashlib.sha256(payload.encode()).hexdigest()[:16],
+            parent_span_id=_line(told.get("parent_span_id"), _ID_CHARS) or None,
+            turn_id=self.turn_id and wire.storable(self.turn_id),
+            kind=_line(self.kind, _ID_CHARS),
+            name=_line(self.name, _SPAN_NAME_CHARS),
+            status=_line(told.get("status"), _ID_CHARS) or "unset",
+            started_us=self.started_us,
+            ended_us=self.ended_us,
+            duration_ms=_duration(self.duration_ms),
+            incomplete=self.incomplete,
+            payload=payload,
+        )
 
     def attribute(self, name: str) -> Any:
         return self.attributes.get(name)
 
-    def drafts(self, incomplete: str | None) -> Iterator[Draft | InvalidEvent]:
-        """What it becomes; of a turn that did not come to its end only the tokens are counted."""
-        if self.kind == "turn" and not incomplete:
+    def drafts(self) -> Iterator[Draft | InvalidEvent]:
+        """What it becomes; a turn that did not come to its end leaves no messages."""
+        if self.kind == "turn" and self.incomplete is None:
             yield from self._messages()
-        elif self.kind in ("tool", "task") and not incomplete:
+        elif self.kind in TOOLS:
             yield self._draft("action", "tool", self._tool())
         elif self.kind == "llm":
-            yield self._draft("token_usage", "usage", self._usage(incomplete))
+            yield self._draft("token_usage", "usage", self._usage())
         elif self.kind == "button":
             yield self._draft("button", "button", self._button())
 
@@ -178,7 +227,7 @@ class _Span:
             "metadata": {"task": True} if self.kind == "task" else None,
         }
 
-    def _usage(self, incomplete: str | None) -> dict[str, Any]:
+    def _usage(self) -> dict[str, Any]:
         counts = {
             "input": self._count("gen_ai.usage.input_tokens"),
             "output": self._count("gen_ai.usage.output_tokens"),
@@ -201,8 +250,10 @@ class _Span:
                 metadata[name.rpartition("gen_ai.")[2].removeprefix("agentsight.llm.")] = self.attribute(name)
         if self.attribute("agentsight.llm.usage_reported") is False:
             metadata["usage_reported"] = False
-        if incomplete:
-            metadata |= {"incomplete": True, "incomplete_reason": incomplete}
+        if self.turn_id:
+            metadata["turn_id"] = self.turn_id
+        if _is_number(self.duration_ms):
+            metadata["duration_ms"] = self.duration_ms
         return {
             "prompt_tokens": counts["input"],
             "completion_tokens": counts["output"],
@@ -262,6 +313,24 @@ def _us(value: Any) -> int | None:
         return wire.read_instant(value, "time")
     except InvalidEvent:
         return None
+
+
+def _written(span: Mapping[str, Any]) -> str:
+    """JSON in ASCII; numbers that are none, which only protobuf can bring, are nothing."""
+    try:
+        return json.dumps(span, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        written = json.dumps(span)
+        return json.dumps(json.loads(written, parse_constant=lambda name: None), separators=(",", ":"))
+
+
+def _line(value: Any, most: int) -> str:
+    """A word a client gave, as a column holds it."""
+    return wire.storable(value[:most]) if isinstance(value, str) else "" if value is None else str(value)[:most]
+
+
+def _duration(value: Any) -> float | None:
+    return float(value) if _is_number(value) and 0 <= value <= wire.MAX_DURATION_MS else None
 
 
 def _is_number(value: Any) -> bool:

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import math
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from agentsight import wire
-from agentsight.core import audit, conversations
-from agentsight.core.model import Agent, Conversation, Feedback, Principal, Transcript
+from agentsight.core import audit, conversations, usage
+from agentsight.core.model import Conversation, Feedback, Principal, Transcript
 from agentsight.core.ports import Store
-from agentsight.errors import Conflict, Invalid, InvalidEvent, NotFound
+from agentsight.core.reading import ordering
+from agentsight.errors import NotFound
 
-from . import described, http, render
+from . import described, http, paging, places, render, tickets
 from .http import Json
 
 router = APIRouter(tags=["conversations"])
 
-PAGE_SIZE, MAX_PAGE_SIZE, MAX_PAGE = 10, 100, 1_000_000
-_BODY_BYTES = 1_048_576
-MOST_VOTED = 1_000
+PAGE_SIZE = 10
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
 _LIST = {
     **wire.FILTERS,
+    "metadata_key": "with metadata_value: one more such pair; its value may hold any character",
+    "metadata_value": "with metadata_key",
     "page": "1 and up",
-    "page_size": f"1 to {MAX_PAGE_SIZE}, default {PAGE_SIZE}; more is cut to {MAX_PAGE_SIZE}",
+    "page_size": f"1 to {paging.MAX_PAGE_SIZE}, default {PAGE_SIZE}; more is cut to {paging.MAX_PAGE_SIZE}",
     "full": "false leaves out what was said",
+    "ordering": f"one of {', '.join(conversations.ORDERS)}; with - in front backwards",
 }
 
 
@@ -43,55 +43,68 @@ _LIST = {
 @http.needs("conversations.read")
 async def get_conversations(request: Request) -> Response:
     asking = await http.principal(request)
-    where = http.permitted(asking, conversations.parse_filter(http.multi(request)))
-    number, size = _page_number(request), _page_size(request)
+    where = http.permitted(asking, conversations.parse_filter(_asked(request)))
+    number, size = paging.page_number(request), paging.page_size(request, PAGE_SIZE)
+    order = ordering(http.multi(request), conversations.ORDERS, conversations.NEWEST)
     is_full = request.query_params.get("full", "true").lower() not in ("false", "0")
+    with_tickets = bool(where.include_tickets) or is_full
+    if where.include_tickets:
+        asking.require("tickets.read")
 
-    def ask(store: Store) -> tuple[int, list[Conversation] | list[Transcript]]:
+    def ask(store: Store) -> tuple[int, list[Conversation] | list[Transcript], Beside]:
         total = store.conversations.count(asking.scope, where)
-        rows, _ = conversations.page(store, asking.scope, where, limit=size, offset=(number - 1) * size)
+        if order == conversations.NEWEST:
+            rows, _ = conversations.page(store, asking.scope, where, limit=size, offset=(number - 1) * size)
+        else:
+            rows = store.conversations.ordered(asking.scope, where, order, size, (number - 1) * size)
+        beside = _beside(store, asking, rows) if with_tickets else Beside({}, {})
         if is_full:
-            return total, [asking.sight.whole(found) for found in conversations.transcripts(store, rows)]
-        return total, [asking.sight.head(row) for row in rows]
+            return total, [asking.sight.whole(found) for found in conversations.transcripts(store, rows)], beside
+        return total, [asking.sight.head(row) for row in rows], beside
 
-    total, rows = await http.read(request, ask, may_lag=True)
-    if number > 1 and not rows:
-        raise NotFound("Invalid page.")
-    signer, base = request.app.state.signer, http.base_url(request)
-    results = [render.full(row, signer, base) if isinstance(row, Transcript) else render.lean(row) for row in rows]
-    return Json(_envelope(request, total, number, size, results))
-
-
-def _page_number(request: Request) -> int:
-    text = request.query_params.get("page") or "1"
-    if not (text.isascii() and text.isdigit()) or len(text) > 18 or not 1 <= int(text) <= MAX_PAGE:
-        raise NotFound("Invalid page.")
-    return int(text)
+    total, rows, beside = await http.read(request, ask, may_lag=True)
+    results = []
+    for row in rows:
+        if isinstance(row, Transcript):
+            results.append(_whole(request, asking, row, beside))
+        else:
+            results.append(render.lean(row) | ({"tickets": beside.tickets.get(row.id, [])} if with_tickets else {}))
+    return Json(paging.envelope(request, total, results, PAGE_SIZE))
 
 
-def _page_size(request: Request) -> int:
-    text = request.query_params.get("page_size") or str(PAGE_SIZE)
-    if not (text.isascii() and text.isdigit()) or int(text[:18]) < 1:
-        raise Invalid.of("page_size", f"must be a whole number from 1 to {MAX_PAGE_SIZE}")
-    return min(int(text[:18]), MAX_PAGE_SIZE)
+def _asked(request: Request) -> Mapping[str, Sequence[str]]:
+    """The query string; clients 0.1.x mean a part of a name where older ones mean all of it."""
+    asked = dict(http.multi(request))
+    if http.knows_spans(request) and "action_name" in asked:
+        asked["action_name__icontains"] = asked.pop("action_name")
+    return asked
 
 
-def _envelope(request: Request, total: int, number: int, size: int, results: list[Any]) -> dict[str, Any]:
-    pages = max(1, math.ceil(total / size))
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What stands beside transcripts: tickets of each conversation, newest first; ids of actions by agent and name."""
 
-    def link(page: int) -> str:
-        others = [(name, value) for name, value in request.query_params.multi_items() if name != "page"]
-        return f"{http.base_url(request)}{request.url.path}?{urlencode([*others, ('page', str(page))])}"
+    tickets: Mapping[int, list[dict[str, Any]]]
+    actions: Mapping[tuple[int, str], int]
 
-    return {
-        "count": total,
-        "page_size": size,
-        "total_pages": pages,
-        "current_page": number,
-        "next": link(number + 1) if number < pages else None,
-        "previous": link(number - 1) if number > 1 else None,
-        "results": results,
-    }
+
+def _beside(store: Store, asking: Principal, heads: Sequence[Conversation]) -> Beside:
+    made: dict[int, list[dict[str, Any]]] = {}
+    if asking.may("tickets.read"):
+        found = store.tickets.of_conversations(asking.scope, [head.id for head in heads])
+        made = {id: tickets.shown(store, asking, own) for id, own in found.items()}
+    agents = sorted({head.agent_id for head in heads if head.action_count})
+    named = store.actions.named(agents) if agents else {}
+    return Beside(made, {key: action.id for key, action in named.items()})
+
+
+def _whole(request: Request, asking: Principal, transcript: Transcript, beside: Beside) -> dict[str, Any]:
+    row = render.full(transcript, request.app.state.signer, http.base_url(request))
+    for said in row["messages"]:
+        for log in said["action_logs"]:
+            log["action"] = beside.actions.get((transcript.conversation.agent_id, said["action_name"]))
+    spent = usage.of_transcript(transcript.events) if asking.sight.costs else None
+    return {**row, "tickets": beside.tickets.get(transcript.conversation.id, []), "token_usage": spent}
 
 
 @router.get("/api/conversations/lookup/", summary="Our id of a conversation_id")
@@ -101,33 +114,34 @@ async def lookup(request: Request) -> Response:
     wanted = request.query_params.get("conversation_id", "")
     if not wanted.strip():
         raise NotFound("no such conversation")
-    _, head = await http.read(request, lambda store: _named(store, asking, wanted))
+    _, head = await http.read(request, lambda store: places.named(store, asking, wanted))
     return Json({"id": head.id, "conversation_id": head.conversation_id})
 
 
 @router.get("/api/conversations/{id}/", summary="One conversation with its transcript")
 @http.needs("conversations.read")
 async def get_conversation(request: Request, id: str) -> Response:
-    transcript = await _transcript(request, id)
-    return Json(render.full(transcript, request.app.state.signer, http.base_url(request)))
+    asking, transcript, beside = await _transcript(request, id)
+    return Json(_whole(request, asking, transcript, beside))
 
 
 @router.get("/api/conversations/{id}/attachments/", summary="The files of one conversation")
 @http.needs("conversations.read")
 async def get_attachments(request: Request, id: str) -> Response:
-    transcript = await _transcript(request, id)
+    _, transcript, _ = await _transcript(request, id)
     return Json(render.attachment_listing(transcript, request.app.state.signer, http.base_url(request)))
 
 
-async def _transcript(request: Request, id: str) -> Transcript:
+async def _transcript(request: Request, id: str) -> tuple[Principal, Transcript, Beside]:
     asking = await http.principal(request)
     row = http.row_id(id)
-    deleted = conversations.parse_filter(http.multi(request)).include_deleted
+    deleted = http.knows_spans(request) or conversations.parse_filter(http.multi(request)).include_deleted
 
-    def ask(store: Store) -> Transcript:
-        return asking.sight.whole(conversations.transcript(store, asking.scope, row, deleted=deleted))
+    def ask(store: Store) -> tuple[Transcript, Beside]:
+        found = conversations.transcript(store, asking.scope, row, deleted=deleted)
+        return asking.sight.whole(found), _beside(store, asking, [found.conversation])
 
-    return await http.read(request, ask)
+    return asking, *await http.read(request, ask)
 
 
 # -- changes ---------------------------------------------------------------------------------------------------------
@@ -136,7 +150,7 @@ async def _change(
 ) -> tuple[Conversation, dict[str, Any]]:
     asking = await http.principal(request)
     row = http.row_id(id)
-    raw = await http.read_body(request, _BODY_BYTES)
+    raw = await http.read_body(request, http.OBJECT_BYTES)
     body = http.decode_object(raw) if raw.strip() else {}
     return await http.write(request, lambda store: change(store, asking, row, body)), body
 
@@ -195,8 +209,7 @@ def _deleted(store: Store, who: Principal, row: int, ip: str | None) -> Conversa
 @http.needs("conversations.change")
 async def post_feedback(request: Request) -> Response:
     asking = await http.principal(request)
-    http.require_json(request)
-    body = http.decode_object(await http.read_body(request, _BODY_BYTES))
+    body = await http.json_object(request)
     given, _ = await _give(request, asking, body)
     return Json(render.feedback(given), 201)
 
@@ -206,92 +219,9 @@ async def _give(request: Request, asking: Principal, body: dict[str, Any]) -> tu
     event_id = body.get("event_id") if isinstance(body.get("event_id"), str) else None
 
     def change(store: Store) -> tuple[Feedback, Conversation]:
-        agent, head = _feedback_target(store, asking, body)
+        agent, head = places.judged(store, asking, body)
         source = "customer" if asking.key_id is not None else "platform"
         name = (event_id or str(uuid.uuid4()))[:128]
         return conversations.add_feedback(store, agent, head, fields, name, http.now_us(), source), head
 
     return await http.write(request, change)
-
-
-# -- feedback as the clients 0.1.x know it -----------------------------------------------------------------------------
-@router.post("/api/feedbacks/", summary="Store feedback on a conversation", openapi_extra=described.body("feedback"))
-@http.needs("conversations.change")
-async def post_vote(request: Request) -> Response:
-    asking = await http.principal(request)
-    http.require_json(request)
-    body = http.decode_object(await http.read_body(request, _BODY_BYTES))
-    if body.get("kind", "conversation") != "conversation":
-        raise Invalid.of("kind", "must be conversation; feedback on a message or an agent is not kept")
-    given, head = await _give(request, asking, body)
-    return Json(render.vote(given, head), 201)
-
-
-@router.get("/api/feedbacks/", summary="Feedback, newest first, on the newest thousand conversations that have any")
-@http.needs("conversations.read")
-async def get_votes(request: Request) -> Response:
-    asking = await http.principal(request)
-    told = request.query_params
-    asked = {**http.multi(request), "has_feedback": ["true"]}
-    if sentiment := told.get("sentiment"):
-        asked["feedback_sentiment"] = [sentiment]
-    where = http.permitted(asking, conversations.parse_filter(asked))
-    row = http.row_id(told["conversation"]) if "conversation" in told else None
-    number, size = _page_number(request), _page_size(request)
-
-    def ask(store: Store) -> list[dict[str, Any]]:
-        heads = (
-            [conversations.get(store, asking.scope, row)]
-            if row is not None
-            else conversations.page(store, asking.scope, where, limit=MOST_VOTED)[0]
-        )
-        by_agent: dict[int, list[Conversation]] = {}
-        for head in heads:
-            by_agent.setdefault(head.agent_id, []).append(head)
-        votes = []
-        for agent_id, own in by_agent.items():
-            given = store.conversations.feedbacks(agent_id, [head.id for head in own])
-            votes += [(one, head) for head in own for one in given.get(head.id, ())]
-        votes = [vote for vote in votes if sentiment in (None, vote[0].sentiment)]
-        shown = [render.vote(*vote) for vote in sorted(votes, key=lambda vote: -vote[0].created_us)]
-        return shown if asking.sight.metadata else [{**vote, "metadata": {}} for vote in shown]
-
-    votes = await http.read(request, ask)
-    if number > 1 and (number - 1) * size >= len(votes):
-        raise NotFound("Invalid page.")
-    shown = votes[(number - 1) * size : number * size]
-    return Json(_envelope(request, len(votes), number, size, shown) | {"counts": {"all": len(votes)}})
-
-
-def _feedback_target(store: Store, asking: Principal, body: dict[str, Any]) -> tuple[Agent, Conversation]:
-    row, told = body.get("conversation"), body.get("conversation_id")
-    if row is not None:
-        head = conversations.get(store, asking.scope, http.row_id(str(row)))
-        agent = store.tenants.agent(head.agent_id)
-        if agent is None:
-            raise NotFound("no such conversation")
-        return agent, head
-    try:
-        return _named(store, asking, wire.read_conversation_id(told))
-    except InvalidEvent as wrong:
-        raise Invalid.of(wrong.field, wrong.reason) from None
-
-
-def _named(store: Store, asking: Principal, conversation_id: str) -> tuple[Agent, Conversation]:
-    """The conversation of that id, at a key's agent or at the one of a person's agents that has it.
-
-    Raises:
-        NotFound: none has it.
-        Conflict: several of a person's agents have.
-    """
-    agents = [asking.agent] if asking.agent else [store.tenants.agent(id) for id in asking.scope.agent_ids]
-    found = []
-    for agent in agents:
-        with suppress(NotFound):
-            if agent is not None:
-                found.append((agent, conversations.lookup(store, agent, conversation_id)))
-    if len(found) > 1:
-        raise Conflict("several of your agents have a conversation of this conversation_id; send our id")
-    if not found:
-        raise NotFound("no such conversation")
-    return found[0]

@@ -18,7 +18,7 @@ def query(named: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def body(kind: str, **more: Mapping[str, Any]) -> dict[str, Any]:
+def body(kind: str, /, **more: Mapping[str, Any]) -> dict[str, Any]:
     """The body of an older client's route: the fields of an event kind and where it belongs."""
     schema = wire.json_schema(kind)
     own = {name: field for name, field in schema["properties"].items() if name in wire.EVENTS[kind]}

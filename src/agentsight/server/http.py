@@ -47,6 +47,7 @@ E = TypeVar("E", bound=Callable[..., Any])
 
 SESSION_COOKIE = "session"
 MOST_HELD_BYTES = 48 * 1024 * 1024  # of batches being stored; decoded they take about five times as much
+OBJECT_BYTES = 1_048_576  # of a request that changes one thing
 BODY_S = 30  # a body that takes longer is cut
 KEY_MEMORY_S, KEY_GRACE_S = 0.8, 0.2  # how long a verified key is believed; so long a revoked one may still pass
 _SLASHES = re.compile(r"//+")
@@ -142,6 +143,11 @@ def permitted(asking: Principal, where: Filter) -> Filter:
     if hidden:
         raise Forbidden(f"{hidden[0]}: is hidden from your role")
     return asked
+
+
+def knows_spans(request: Request) -> bool:
+    """A client 0.1.x asks: some words mean another thing to it than to those before."""
+    return request.headers.get("user-agent", "").startswith("agentsight-python/0.1.")
 
 
 def client_address(request: Request) -> str | None:
@@ -393,6 +399,12 @@ def require_json(request: Request) -> None:
         raise UnsupportedMedia("send the body as application/json")
 
 
+async def json_object(request: Request) -> dict[str, Any]:
+    """The JSON object a request of no great size brings. Raises Invalid, TooLarge, UnsupportedMedia."""
+    require_json(request)
+    return decode_object(await read_body(request, OBJECT_BYTES))
+
+
 def decode_object(body: bytes) -> dict[str, Any]:
     """A JSON object. Raises Invalid, naming the field where one is to blame."""
     document = decode(body)
@@ -462,7 +474,8 @@ def error_body(error: AgentSightError, request_id: str) -> dict[str, Any]:
     return body
 
 
-def error_response(error: AgentSightError, request_id: str) -> Response:
+def error_response(error: AgentSightError, request_id: str, fields_on_top: bool = False) -> Response:
+    """`fields_on_top`: once more where clients 0.1.x look for them."""
     headers: dict[str, str] = {}
     status = error.status_code if isinstance(error, Refused) and error.status_code else error.status
     if status == 401:
@@ -470,7 +483,8 @@ def error_response(error: AgentSightError, request_id: str) -> Response:
     retry_after_s = getattr(error, "retry_after_s", None)
     if retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(retry_after_s)))
-    return Json(error_body(error, request_id), status, headers)
+    body = error_body(error, request_id)
+    return Json({**body.get("fields", {}), **body} if fields_on_top else body, status, headers)
 
 
 def request_id(request: Request) -> str:
@@ -484,7 +498,7 @@ async def on_refusal(request: Request, error: Exception) -> Response:
     if error.status >= 500:
         _log.error("request %s failed: %s", request_id(request), error, exc_info=error)
     request.app.state.ledger.refuse(request, error.status, error.code)
-    return error_response(error, request_id(request))
+    return error_response(error, request_id(request), fields_on_top=knows_spans(request))
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -22,7 +23,7 @@ from agentsight import wire
 from agentsight.core import attachments, conversations, ingest
 from agentsight.core.model import Agent, Attachment, Conversation, Verdict
 from agentsight.core.ports import Blobs, Store
-from agentsight.errors import Invalid, InvalidEvent, ServerFailed, TooLarge
+from agentsight.errors import Invalid, InvalidEvent, NotFound, ServerFailed, TooLarge
 from agentsight.wire import Draft
 
 from . import batches, described, http, render, salvage, translate
@@ -166,7 +167,7 @@ async def post_conversation(request: Request) -> Response:
     agent, body = await _body(request)
     now_us = http.now_us()
     conversation_id = wire.read_conversation_id(body.get("conversation_id"))
-    if request.headers.get("user-agent", "").startswith("agentsight-python/0.1."):  # before an upload: nobody spoke yet
+    if http.knows_spans(request):  # before an upload: nobody spoke yet
         body = {"environment": "production", "is_used": False, **body}
     draft = translate.draft("conversation", conversation_id, body, body, now_us)
 
@@ -393,6 +394,10 @@ async def _store_files(request: Request, agent: Agent, body: dict[str, Any], row
 
     def change(store: Store) -> tuple[Verdict, list[Attachment]]:
         key = translate.resolve(store, agent, at)
+        if at.message is not None and at.conversation is not None:
+            place = translate.resolve(store, agent, replace(at, message=None))
+            if place != key:
+                raise NotFound("no such message in this conversation")
         event_id = body.get("event_id") or translate.natural_id("attachment", key, body, fields)
         draft = Draft(str(event_id)[:128], "attachment", key, translate.occurred_us(body, now_us), 0, dict(fields))
         verdict = _accept_one(store, agent, draft, now_us)

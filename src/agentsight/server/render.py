@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 from itsdangerous import URLSafeTimedSerializer
 
 from agentsight.core import attachments as files
 from agentsight.core import geo
-from agentsight.core.model import Attachment, AuditLine, Conversation, Event, Feedback, Transcript
-from agentsight.wire import instant
+from agentsight.core.model import (
+    Action,
+    Attachment,
+    AuditLine,
+    Comment,
+    Conversation,
+    Event,
+    Feedback,
+    Span,
+    Ticket,
+    Transcript,
+)
+from agentsight.wire import ENVIRONMENTS, instant
 
 
 def _time(us: int | None) -> str | None:
@@ -31,6 +44,7 @@ def lean(head: Conversation) -> dict[str, Any]:
         "source": head.source,
         "language": head.language,
         "environment": head.environment or "development",
+        "environment_id": environment_id(head.environment),
         "is_marked": head.is_marked,
         "is_deleted": head.deleted_us is not None,
         "is_used": head.is_used,
@@ -47,15 +61,23 @@ def lean(head: Conversation) -> dict[str, Any]:
 
 def full(transcript: Transcript, signer: URLSafeTimedSerializer, base: str) -> dict[str, Any]:
     """A conversation with its messages, in order of time, and its feedbacks."""
-    attached = attachments_by_row(transcript)
     return {
         **lean(transcript.conversation),
-        "messages": [
-            _row(event, [attachment(file, signer, base) for file in attached.get(event.id, ())], transcript.buttons)
-            for event in transcript_rows(transcript)
-        ],
+        "messages": messages(transcript, signer, base),
         "feedbacks": [feedback(given) for given in transcript.feedbacks],
     }
+
+
+def messages(transcript: Transcript, signer: URLSafeTimedSerializer, base: str) -> list[dict[str, Any]]:
+    """The rows of a transcript; a click that came as a span is counted and shown to people, but no row."""
+    attached = attachments_by_row(transcript)
+    votes = {given.message: feedback(given) for given in transcript.feedbacks if given.message is not None}
+    return [
+        _row(event, [attachment(file, signer, base) for file in attached.get(event.id, ())], transcript.buttons)
+        | {"feedback": votes.get(event.id)}
+        for event in transcript_rows(transcript)
+        if event.kind != "button" or not event.event_id.startswith("span-")
+    ]
 
 
 def transcript_rows(transcript: Transcript) -> list[Event]:
@@ -106,8 +128,8 @@ def _row(event: Event, attached: list[dict[str, Any]], buttons: Mapping[str, Any
         "content": content,
         "action_name": event.name if is_action else None,
         "metadata": {} if is_action else event.metadata,
-        "attachments": attached,
-        "action_logs": [_action_log(event)] if is_action else [],
+        "attachments": [{**file, "message": event.id} for file in attached],
+        "action_logs": [action_log(event)] if is_action else [],
         "button": _button(event, buttons) if is_button else None,
     }
 
@@ -122,9 +144,11 @@ def _button(event: Event, buttons: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": event.id, "button_event": event.name, "label": pressed[0], "value": pressed[1], "siblings": siblings}
 
 
-def _action_log(event: Event) -> dict[str, Any]:
+def action_log(event: Event, action: int | None = None) -> dict[str, Any]:
+    """One run; `action`: our id of what ran, where it is known."""
     return {
         "id": event.id,
+        "action": action,
         "message": event.id,
         "started_at": _time(event.detail.get("started_at")),
         "ended_at": _time(event.detail.get("ended_at")),
@@ -161,30 +185,113 @@ def file_url(file: Attachment, signer: URLSafeTimedSerializer, base: str = "") -
 def feedback(given: Feedback) -> dict[str, Any]:
     return {
         "id": given.id,
-        "conversation": given.conversation,
+        "kind": given.kind,
+        "conversation": given.conversation or None,
+        "message": given.message,
         "sentiment": given.sentiment,
         "source": given.source,
         "comment": given.comment,
+        "topic": given.topic,
+        "reason": given.reason,
         "metadata": given.metadata,
         "created_at": instant(given.created_us),
     }
 
 
-def vote(given: Feedback, head: Conversation) -> dict[str, Any]:
+def vote(given: Feedback, conversation_id: str | None, lies_in: str) -> dict[str, Any]:
     """A feedback as the clients 0.1.x know it."""
     return {
         **feedback(given),
-        "kind": "conversation",
         "agent": given.agent_id,
-        "conversation_id": head.conversation_id,
-        "message": None,
+        "conversation_id": conversation_id,
         "user": None,
-        "environment": head.environment or "development",
-        "environment_id": None,
+        "environment": lies_in,
+        "environment_id": environment_id(lies_in),
         "category": None,
-        "topic": None,
-        "reason": None,
     }
+
+
+def environment_id(lies_in: str | None) -> int:
+    """Our number of an environment; production where nobody said is development."""
+    return ENVIRONMENTS.index(lies_in or "development") + 1
+
+
+def ticket(
+    made: Ticket, head: Conversation | None, given: Feedback | None, thread: Sequence[Comment]
+) -> dict[str, Any]:
+    """A ticket with its thread, and what it is about in short."""
+    about = None
+    if head is not None:
+        lies_in = head.environment or "development"
+        about = {"id": head.id, "conversation_id": head.conversation_id, "name": head.name, "environment": lies_in,
+                 "environment_id": environment_id(lies_in)}  # fmt: skip
+    return {
+        "id": made.id,
+        "agent": made.agent_id,
+        "title": made.title,
+        "status": made.status,
+        "priority": made.priority,
+        "tags": list(made.tags),
+        "environment": made.environment,
+        "environment_id": environment_id(made.environment),
+        "author": made.author,
+        "conversation": about,
+        "feedback": None
+        if given is None
+        else {name: feedback(given)[name] for name in ("id", "kind", "sentiment", "comment", "created_at")},
+        "comments": [comment(one) for one in thread],
+        "comments_count": len(thread),
+        "created_at": instant(made.created_us),
+        "updated_at": instant(made.updated_us),
+    }
+
+
+def comment(one: Comment) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "author": one.author,
+        "role": one.role,
+        "body": one.body,
+        "created_at": instant(one.created_us),
+    }
+
+
+def action(of: Action) -> dict[str, Any]:
+    """What people say of an action."""
+    return {
+        "id": of.id,
+        "agent": of.agent_id,
+        "name": of.name,
+        "display_name": of.display_name or of.name,
+        "description": of.description,
+    }
+
+
+def span(of: Span, conversation_id: str, whole: bool = False) -> dict[str, Any]:
+    """A span; what clients sent passes as it is, for it may be text no other JSON writer takes. `whole`: with all of it."""
+    told = json.loads(of.payload)
+    row = {
+        "id": of.id,
+        "conversation": of.conversation,
+        "conversation_id": conversation_id,
+        "trace_id": of.trace_id,
+        "span_id": of.span_id,
+        "parent_span_id": of.parent_span_id,
+        "turn_id": of.turn_id,
+        "kind": of.kind,
+        "name": of.name,
+        "started_at": instant(of.started_us),
+        "ended_at": _time(of.ended_us),
+        "duration_ms": of.duration_ms,
+        "status": of.status,
+        "attributes": _fragment(told.get("attributes"), dict),
+        "events": _fragment(told.get("events"), list),
+    }
+    return row | ({"payload": orjson.Fragment(of.payload)} if whole else {})
+
+
+def _fragment(value: Any, kind: type) -> orjson.Fragment:
+    return orjson.Fragment(json.dumps(value if isinstance(value, kind) else kind()))
 
 
 def attachment_listing(transcript: Transcript, signer: URLSafeTimedSerializer, base: str) -> Mapping[str, Any]:

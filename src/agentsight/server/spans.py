@@ -5,6 +5,7 @@ Source: the contract of SDK 0.1, sections 2.2 to 2.4 and 3.2; OTLP 1.x over HTTP
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,10 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from agentsight.core import conversations
+from agentsight.core import actions, conversations
 from agentsight.core import ingest as core
-from agentsight.core.model import Agent, Conversation, Scope, Verdict
+from agentsight.core import spans as archive
+from agentsight.core.model import Agent, Conversation, Scope, Span, Verdict
 from agentsight.core.ports import Store
 from agentsight.errors import InvalidEvent, UnsupportedMedia
 from agentsight.wire import ENVIRONMENTS, Draft
@@ -86,9 +88,8 @@ async def otlp_traces(request: Request) -> Response:
     if kind not in ("application/x-protobuf", "application/json"):
         raise UnsupportedMedia("send OTLP as application/x-protobuf or application/json")
     async with http.HeldBody(request, MOST_BYTES) as body:
-        drafts = await run_in_threadpool(_traced, body, kind)
-        now_us = http.now_us()
-        verdicts = await http.write(request, partial(core.accept, agent=agent, drafts=drafts, now_us=now_us))
+        drafts, kept = await run_in_threadpool(_traced, body, kind)
+        verdicts = await http.write(request, partial(_store_traced, agent, drafts, kept, http.now_us()))
     request.app.state.ledger.note(request, verdicts)
     wrong = [verdict for verdict in verdicts if verdict.verdict == "rejected"]
     why = f"{wrong[0].field}: {wrong[0].reason}" if wrong else ""
@@ -97,10 +98,18 @@ async def otlp_traces(request: Request) -> Response:
     return Response(otlp.partial_success(len(wrong), why), media_type="application/x-protobuf")
 
 
-def _traced(body: bytes, kind: str) -> list[Draft | InvalidEvent]:
+def _traced(body: bytes, kind: str) -> tuple[list[Draft | InvalidEvent], dict[str, list[Span]]]:
     is_json = kind == "application/json"
     spans = otlp.from_json(http.decode_object(body)) if is_json else otlp.from_protobuf(body)
-    return traces.drafts(spans, http.now_us())
+    return traces.read(spans, http.now_us())
+
+
+def _store_traced(
+    agent: Agent, drafts: Sequence[Draft | InvalidEvent], kept: Mapping[str, list[Span]], now_us: int, store: Store
+) -> list[Verdict]:
+    verdicts = core.accept(store, agent, drafts, now_us)
+    archive.keep(store, agent, kept)
+    return verdicts
 
 
 def _store(store: Store, agent: Agent, read: list[blocks.Block], now_us: int) -> list[Verdict]:
@@ -108,15 +117,49 @@ def _store(store: Store, agent: Agent, read: list[blocks.Block], now_us: int) ->
     drafts: list[Draft | InvalidEvent] = []
     for block in read:
         head = heads.get(block.conversation_id)
-        if head is None or _news(block, head) or head.environment is None:
-            drafts.append(block.described(None if head and head.environment else "production"))
+        about = block.about if head is None else _unknown(block, head)
+        if head is None or about or head.environment is None or (block.is_used and not head.is_used):
+            drafts.append(block.described(about, None if head and head.environment else "production"))
         drafts += block.drafts
+    drafts += _of_turns(store, agent, read, heads)
     verdicts = core.accept(store, agent, drafts, now_us)
     for block in read:
         head = heads.get(block.conversation_id)
         if head is not None and block.newest_us > (head.described_us or 0) and (news := _news(block, head)):
             conversations.update(store, Scope(agent.organization_id, (agent.id,)), head.id, news)
+    ran = {draft.fields["action_name"] for draft in drafts if isinstance(draft, Draft) and draft.kind == "action"}
+    actions.met(store, agent.id, ran)
+    kept: dict[str, list[Span]] = {}
+    for block in read:
+        kept.setdefault(block.conversation_id, []).extend(block.rows)
+    archive.keep(store, agent, kept)
     return verdicts
+
+
+def _of_turns(
+    store: Store, agent: Agent, read: list[blocks.Block], heads: Mapping[str, Conversation]
+) -> list[Draft | InvalidEvent]:
+    """What tools did in turns that came to their end, whichever of the two arrived first."""
+    ended = {(block.conversation_id, turn): fine for block in read for turn, fine in block.turns.items()}
+    asked = {turn for block in read for turn in block.of_turns if (block.conversation_id, turn) not in ended}
+    known = store.spans.outcomes(agent.id, asked) if asked else {}
+    names = {head.id: key for key, head in heads.items()}
+    ended |= {(names[id], turn): why is None for (id, turn), why in known.items() if id in names}
+    drafts = [
+        draft
+        for block in read
+        for turn, own in block.of_turns.items()
+        if ended.get((block.conversation_id, turn))
+        for draft in own
+    ]
+    turns = {turn for block in read for turn, fine in block.turns.items() if fine and block.conversation_id in heads}
+    if turns:
+        there = {draft.event_id for draft in drafts}
+        traces = {row.trace_id for block in read for row in block.rows if row.kind == "turn"}
+        for row in store.spans.waiting(agent.id, traces, turns):
+            if row.conversation in names and ended.get((names[row.conversation], row.turn_id or "")):
+                drafts += (draft for draft in blocks.again(names[row.conversation], row) if draft.event_id not in there)
+    return drafts
 
 
 def _news(block: blocks.Block, head: Conversation) -> dict[str, Any]:
@@ -126,3 +169,9 @@ def _news(block: blocks.Block, head: Conversation) -> dict[str, Any]:
         for name in _OVERWRITTEN
         if name in block.about and block.about[name] != getattr(head, name)
     }
+
+
+def _unknown(block: blocks.Block, head: Conversation) -> dict[str, Any]:
+    """What it says that nobody said before; a block from before what we know says nothing else."""
+    fresh = _news(block, head) if block.newest_us > (head.described_us or 0) else {}
+    return {name: value for name, value in block.about.items() if name in fresh or not getattr(head, name)}

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agentsight import wire
+from agentsight.core.model import Span as Row
 from agentsight.errors import InvalidEvent
 from agentsight.wire import Draft
 
-from .blocks import lenient
+from .blocks import lenient, row
 from .otlp import Span
 
 _CONVERSATION = ("gen_ai.conversation.id", "session.id", "langfuse.session.id",
@@ -28,8 +29,8 @@ _KINDS = {"LLM": "llm", "EMBEDDING": "embedding", "TOOL": "tool", "AGENT": "agen
 _SAYS = ("input", "question", "query", "prompt", "message", "text", "content", "output", "answer", "response", "result")
 
 
-def drafts(spans: list[Span], now_us: int) -> list[Draft | InvalidEvent]:
-    """What these spans become; those that are not about generative AI are let go."""
+def read(spans: list[Span], now_us: int) -> tuple[list[Draft | InvalidEvent], dict[str, list[Row]]]:
+    """What these spans become, and the spans to keep, by conversation; those not about generative AI are let go."""
     for span in spans:
         span.start_us = _sane(span.start_us) or _sane(span.end_us) or now_us
         span.end_us = max(span.start_us, _sane(span.end_us))
@@ -38,6 +39,7 @@ def drafts(spans: list[Span], now_us: int) -> list[Draft | InvalidEvent]:
     by_id = {(span.trace_id, span.span_id): span for span in spans}
     found: dict[str | None, Draft | InvalidEvent] = {}
     about: dict[str, dict[str, Any]] = {}
+    kept: dict[str, list[Row]] = {}
     for span in sorted(spans, key=lambda span: span.start_us):
         kind = ours.get(id(span))
         if kind is not None:
@@ -46,11 +48,35 @@ def drafts(spans: list[Span], now_us: int) -> list[Draft | InvalidEvent]:
             told.update((name, value) for name, value in _about(span).items() if value and not told.get(name))
             for draft in _of_span(span, kind, thread, _is_inner(span, by_id, ours)):
                 found.setdefault(draft.event_id, draft)
+            kept.setdefault(thread, []).append(_row(span, kind))
     for trace_id, told in about.items():
         at_us, thread = told.pop("at_us"), told.pop("thread")
         name = f"otel-{_hash(trace_id, thread, json.dumps(told))}:about"
         found[name] = _draft(name, "conversation", thread, at_us, told)
-    return list(found.values())
+    return list(found.values()), kept
+
+
+def _row(span: Span, kind: str) -> Row:
+    """The span as it is kept, in the form the archive has for all."""
+    started, ended = wire.instant(span.start_us), wire.instant(span.end_us)
+    told = {
+        "span_id": span.span_id,
+        "trace_id": span.trace_id,
+        "parent_span_id": span.parent_id or None,
+        "kind": "llm" if kind == "embedding" else kind,
+        "name": span.name,
+        "started_at": started,
+        "ended_at": ended,
+        "duration_ms": (span.end_us - span.start_us) / 1000,
+        "status": "error" if span.failed else "ok",
+        "attributes": span.attributes,
+        "events": [
+            {"name": name, "timestamp": wire.instant(_sane(at_us) or span.start_us), "attributes": attributes}
+            for name, at_us, attributes in span.events
+        ],
+        "otel": {"resource": span.resource, "status_description": span.status or None},
+    }
+    return row(told)
 
 
 def _about(span: Span) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, not_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, not_, or_, select, true, tuple_
 
 from agentsight.core.measures import DIMENSIONS, UNKNOWN, normal
 from agentsight.core.model import Attachment, Conversation, Feedback, Filter, Scope
 
 from .counted import counted
 from .rows import Driver, dump, load
-from .schema import attachment, event, facet, feedback
+from .schema import attachment, event, facet, feedback, ticket
 from .schema import conversation as table
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ _GROWING = (
     "stripped_us",
 )
 _growth_of = attrgetter(*_GROWING, "id", "agent_id")
+_FEEDBACK_METADATA = [column.name for column in feedback.columns].index("metadata")
 _BOOLEANS = tuple(_NAMES.index(name) for name in ("is_used", "is_opened", "is_marked", "is_escalated"))
 _FEW_MESSAGES = 2_000  # up to here the search index's hits are cheaper than scanning the newest conversations
 
@@ -163,6 +164,13 @@ class SqlConversations:
         text = where.message_contains
         return self._driver.beside(table.c.agent_id) if text and self._saying(scope, text)[1] else table.c.agent_id
 
+    def ordered(self, scope: Scope, where: Filter, order: str, limit: int, offset: int) -> list[Conversation]:
+        column, back = _ORDERS[order.removeprefix("-")], order.startswith("-")
+        by = [column.desc().nulls_last(), table.c.id.desc()] if back else [column.asc().nulls_last(), table.c.id.asc()]
+        own = (table.c.agent_id.in_(scope.agent_ids), *self._clauses(scope, where))
+        asked = select(table).where(*own).order_by(*by).limit(limit).offset(offset)
+        return [to_conversation(row) for row in self._driver.execute(asked)]
+
     def chosen(self, scope: Scope, where: Filter, since_us: int, until_us: int) -> dict[int, list[int]]:
         asked = (scope, where, since_us, until_us)
         if asked not in self._chosen:
@@ -264,6 +272,10 @@ class SqlConversations:
                 f.created_us,
                 f.comment,
                 dump(f.metadata),
+                f.message,
+                f.topic,
+                f.reason,
+                f.environment,
             )
             for f in feedbacks
         ]
@@ -308,7 +320,7 @@ class SqlConversations:
 
 def to_feedback(row: Any) -> Feedback:
     values = list(row)
-    values[-1] = load(values[-1])
+    values[_FEEDBACK_METADATA] = load(values[_FEEDBACK_METADATA])
     return Feedback(*values)
 
 
@@ -340,6 +352,10 @@ def _given(sentiment: str | None, source: str | None) -> ColumnElement[bool]:
     return exists().where(clause)
 
 
+def _ticketed() -> ColumnElement[bool]:
+    return exists().where(ticket.c.conversation == table.c.id, ticket.c.agent_id == table.c.agent_id)
+
+
 def _ran(name: str) -> ColumnElement[bool]:
     own = and_(event.c.conversation == table.c.id, event.c.agent_id == table.c.agent_id)
     if name == "token_usage":  # what older clients call token usage is no action here, but still found by that name
@@ -363,6 +379,11 @@ def _environment(value: str) -> ColumnElement[bool]:
     return or_(table.c.environment.is_(None), table.c.environment != "production")
 
 
+_ORDERS = {
+    "started_at": table.c.started_us,
+    "ended_at": table.c.ended_us,
+    **{name: table.c[name] for name in ("id", "customer_id", "is_marked", "language")},
+}
 PREDICATES: dict[str, Callable[[SqlConversations, Scope, Any], ColumnElement[bool]]] = {
     "conversation_id": lambda store, scope, value: table.c.conversation_id == value,
     "conversation_id__icontains": lambda store, scope, value: store.contains(table.c.conversation_id, value),
@@ -390,5 +411,6 @@ PREDICATES: dict[str, Callable[[SqlConversations, Scope, Any], ColumnElement[boo
     "has_error": lambda store, scope, value: (table.c.error_count > 0).is_(value),
     "escalated": lambda store, scope, value: table.c.is_escalated.is_(value),
     "metadata": lambda store, scope, value: store.describes(value),
+    "include_tickets": lambda store, scope, value: _ticketed() if value else true(),
 }
 """One predicate per filter name of `wire.FILTERS`; those for feedback and `counted_*` stand beside."""

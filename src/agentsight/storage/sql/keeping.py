@@ -30,7 +30,10 @@ from .schema import (
     rollup,
     share,
     tally,
+    ticket,
+    ticket_comment,
     tombstone,
+    trace_span,
 )
 
 T = TypeVar("T")
@@ -90,10 +93,17 @@ class SqlKeeping:
         removed.files = {row[0] for row in self._driver.execute(files)}
         removed.attachments = self._delete(attachment, agent_id, attachment.c.conversation.in_(ids))
         removed.feedback = self._delete(feedback, agent_id, feedback.c.conversation.in_(ids))
+        removed.spans = self._delete(trace_span, agent_id, trace_span.c.conversation.in_(ids))
+        removed.tickets = self.remove_tickets(agent_id, ticket.c.conversation.in_(ids))
         self._delete(event, agent_id, event.c.conversation.in_(ids))
         self._driver.execute(delete(tally).where(tally.c.agent_id == agent_id, tally.c.conversation.in_(ids)))
         removed.conversations = self._delete(conversation, agent_id, conversation.c.id.in_(ids))
         return removed
+
+    def remove_tickets(self, agent_id: int, which: Any) -> int:
+        own = select(ticket.c.id).where(self._driver.of_agent(ticket, agent_id), which)
+        self._delete(ticket_comment, agent_id, ticket_comment.c.ticket.in_(own))
+        return self._delete(ticket, agent_id, which)
 
     def _delete(self, table: Table, agent_id: int, which: Any) -> int:
         own = (self._driver.of_agent(table, agent_id), which)
@@ -156,6 +166,10 @@ class SqlKeeping:
             gone = (self._driver.of_agent(attachment, agent_id), which)
             removed.files |= {row[0] for row in self._driver.execute(select(attachment.c.sha256).where(*gone))}
             removed.attachments += self._delete(attachment, agent_id, which)
+        told = (trace_span.c.conversation == conversation, trace_span.c.started_us < until_us)
+        removed.spans = self._delete(trace_span, agent_id, and_(*told))
+        about = (ticket.c.conversation == conversation, ticket.c.updated_us < until_us)
+        removed.tickets = self.remove_tickets(agent_id, and_(*about))
         mark = self._driver.dialect.mark()
         self._driver.many(
             f"UPDATE event SET content = NULL, metadata = NULL, error = {mark}, detail = {mark} "

@@ -253,6 +253,13 @@ Index(
     sqlite_where=text("kind = 'action'"),
     postgresql_where=text("kind = 'action'"),
 )
+Index(
+    "event_usage",
+    event.c.agent_id,
+    event.c.occurred_us,
+    sqlite_where=text("kind = 'token_usage'"),
+    postgresql_where=text("kind = 'token_usage'"),
+)
 
 button = Table(
     "button",
@@ -291,8 +298,81 @@ feedback = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("comment", Text),
     Column("metadata", Text, nullable=False),
+    Column("message", Id),  # of a vote on one message
+    Column("topic", Text),
+    Column("reason", Text),
+    Column("environment", Text),  # of feedback on the agent itself, whose conversation is 0
     Index("feedback_once", "agent_id", "event_id", unique=True),
     Index("feedback_conversation", "conversation"),
+)
+
+# -- what clients 0.1.x bring beside events ---------------------------------------------------------------------------
+
+trace_span = Table(  # as it was sent; events are made of it
+    "trace_span",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("agent_id", Id, nullable=False),
+    Column("conversation", Id, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("span_id", Text, nullable=False),
+    Column("parent_span_id", Text),
+    Column("turn_id", Text),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+    Column("duration_ms", Float),
+    Column("incomplete", Text),  # why a turn did not come to its end
+    Column("payload", Text, nullable=False),  # JSON in ASCII: whatever was sent, every database can hold it
+    Index("trace_span_once", "agent_id", "trace_id", "span_id", "conversation", unique=True),
+    Index("trace_span_newest", "agent_id", "started_us", "id"),
+    Index("trace_span_conversation", "conversation", "started_us"),
+)
+
+action = Table(  # what people say of an action; it may never have run
+    "action",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("agent_id", Id, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("display_name", Text),
+    Column("description", Text),
+    Index("action_named", "agent_id", "name", unique=True),
+)
+
+ticket = Table(
+    "ticket",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("agent_id", Id, nullable=False),
+    Column("conversation", Id),
+    Column("feedback", Id),
+    Column("title", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("priority", Text),
+    Column("tags", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    Index("ticket_newest", "agent_id", "created_us"),
+    Index("ticket_conversation", "conversation"),
+    Index("ticket_feedback", "feedback"),
+)
+
+ticket_comment = Table(
+    "ticket_comment",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("agent_id", Id, nullable=False),
+    Column("ticket", Id, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Index("ticket_comment_thread", "ticket", "id"),
 )
 
 # -- rollups: what the numbers are read from -------------------------------------------------------------------------

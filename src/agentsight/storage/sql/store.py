@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from .actions import SqlActions
 from .audit import SqlAudit
 from .conversations import SqlConversations
 from .deliveries import SqlDeliveries
+from .feedback import SqlFeedback
 from .history import SqlHistory
 from .hosts import SqlHosts
 from .keeping import SqlKeeping
@@ -18,8 +20,11 @@ from .rollups import SqlRollups
 from .rows import Driver
 from .settings import SqlSettings
 from .shares import SqlShares
+from .spans import SqlSpans
 from .tenants import SqlTenants
+from .tickets import SqlTickets
 from .timeline import SqlTimeline
+from .usage import SqlUsage
 
 
 class SqlStore:
@@ -85,6 +90,26 @@ class SqlStore:
     @cached_property
     def hosts(self) -> SqlHosts:
         return SqlHosts(self._driver)
+
+    @cached_property
+    def spans(self) -> SqlSpans:
+        return SqlSpans(self._driver)
+
+    @cached_property
+    def usage(self) -> SqlUsage:
+        return SqlUsage(self._driver)
+
+    @cached_property
+    def actions(self) -> SqlActions:
+        return SqlActions(self._driver)
+
+    @cached_property
+    def feedback(self) -> SqlFeedback:
+        return SqlFeedback(self._driver)
+
+    @cached_property
+    def tickets(self) -> SqlTickets:
+        return SqlTickets(self._driver)
 
     def hand_over(self, to: SqlStore) -> None:
         """Leave what is still to be written to the store that ends the transaction."""

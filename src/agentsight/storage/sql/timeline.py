@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, and_, func, or_, select, update
 
 from agentsight.core.model import Event, Scope
 
@@ -146,6 +146,10 @@ class SqlTimeline:
             select(table).where(table.c.id == row, table.c.agent_id.in_(scope.agent_ids))
         ).first()
         return to_event(found) if found else None
+
+    def describe(self, event: Event, metadata: Mapping[str, Any]) -> None:
+        own = (table.c.id == event.id, table.c.agent_id == event.agent_id)
+        self._driver.execute(update(table).where(*own).values(metadata=dump_or_none(metadata)))
 
 
 def _below(place: tuple[Any, Any, Any], mark: tuple[int, int, int]) -> Any:
