@@ -13,8 +13,7 @@ import pytest
 from agentsight.core import prices
 from agentsight.core import usage as core
 from served import Api, Server
-
-from .spans import llm, post, rows, said, send, span, tool, turn, whole, within
+from spanned import llm, post, rows, said, send, span, tool, turn, whole, within
 
 
 # -- ingest ----------------------------------------------------------------------------------------------------------

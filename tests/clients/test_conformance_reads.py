@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from served import Api, Server, at, event, message
+from spanned import llm, rows, send, tool, turn, whole
 
 from .conftest import release
 from .old import OldClient
-from .spans import llm, rows, send, tool, turn, whole
 
 PRELUDE = """
     import time

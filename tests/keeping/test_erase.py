@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from served import ENGINE, Api, Server, event, message
+from spanned import send, tool, turn
 
 from .commands import agentsight, holds, numbers, told
 
@@ -33,6 +34,10 @@ SECRETS = (
     "tool result about the victim",
     "tool error about the victim",
     "button made for the victim",
+    "a span that tells of the victim",
+    "a ticket about the victim",
+    "a note in the ticket of the victim",
+    "why the victim did not like it",
 )
 
 FILTERS = ((), (("language", "de"),), (("from", "2026-03-02T09:01:00Z"), ("to", "2026-03-02T23:59:00Z")))
@@ -80,6 +85,13 @@ def _life(api: Api, who: str, conversation_id: str, secrets: bool) -> None:
         ),
         event("feedback", conversation_id, sentiment="negative", comment=say(9)),
     )
+    said = turn(("end_user", say(1)), ("agent", say(4)), second=30)
+    send(api, conversation_id, said, tool(said, "look", **{"agentsight.tool.response": say(16)}))
+    head = api.conversation(conversation_id)
+    ticket = api.post("/api/tickets/", json={"title": say(17), "conversation_id": head["id"], "tags": [say(8)]}).json()
+    api.post(f"/api/tickets/{ticket['id']}/comments/", json={"body": say(18)})
+    vote = {"kind": "message", "message": head["messages"][0]["id"], "sentiment": "negative", "comment": say(19)}
+    assert api.post("/api/feedbacks/", json=vote).status_code == 201
 
 
 @pytest.fixture(scope="module")

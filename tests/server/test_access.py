@@ -23,6 +23,7 @@ from agentsight.server.pages.shell import _signed
 from agentsight.server.settings import Settings
 from agentsight.storage import open_storage
 from served import Api, Server, event, message
+from spanned import send, turn
 
 PERSONS: tuple[Role, ...] = ("client", "member", "owner")
 CALLERS = ("anonymous", "garbage", "read", "write", *PERSONS)
@@ -79,8 +80,17 @@ def furnish(server: Server, storage: Storage, slug: str) -> House:
             event("feedback", f"{mark}-1", sentiment="negative", comment=f"{mark} walrus"),
             event("attachment", f"{mark}-1", filename=f"{mark}.txt", data="Y2FuYXJ5"),
         )
+        one = turn(("end_user", f"{mark} spoke in a span"), name=f"{mark} span")
+        send(api, f"{mark}-1", one)
         house.secrets["write"] = api.key
-        house.ids["conversation"] = api.conversation(f"{mark}-1")["id"]
+        head = api.conversation(f"{mark}-1")
+        house.ids |= {"conversation": head["id"], "message": head["messages"][0]["id"], "trace_id": one["trace_id"]}
+        house.ids["span"] = api.get("/api/spans/").json()["results"][0]["id"]
+        house.ids["feedback"] = api.get("/api/feedbacks/").json()["results"][0]["id"]
+        house.ids["action"] = api.get("/api/actions/").json()["results"][0]["id"]
+        ticket = {"title": f"{mark} ticket", "conversation_id": head["id"], "feedback_id": house.ids["feedback"]}
+        house.ids["ticket"] = api.post("/api/tickets/", json=ticket).json()["id"]
+        api.post(f"/api/tickets/{house.ids['ticket']}/comments/", json={"body": f"{mark} word"})
     house.secrets["read"] = server.key(f"{mark} agent", slug, role="read")
 
     def make(store: Store) -> None:
@@ -139,7 +149,8 @@ def routes(folder: Path) -> list[tuple[str, str, Needed]]:
 def filled(path: str, house: House, org: str, ids: dict[str, Any]) -> str:
     """The path with something at each of its places: `org`'s address, and these ids."""
     kinds = {"conversations": "conversation", "reports": "report", "shares": "share", "keys": "key", "team": "user",
-             "agent": "agent", "invitations": "invitation"}  # fmt: skip
+             "agent": "agent", "invitations": "invitation", "tickets": "ticket", "spans": "span", "track": "message",
+             "feedbacks": "feedback", "actions": "action"}  # fmt: skip
 
     def value(found: re.Match[str]) -> str:
         name = found[1].partition(":")[0]
@@ -289,7 +300,7 @@ def test_an_id_of_another_organization_is_as_unknown_as_one_nobody_has(town: Tow
     asking, wrong = Asking(town, town.alpha, caller), []
     role: Any = caller
     for method, path, needed in town.table:
-        own = "{id" in path or "{handle}" in path
+        own = "{id" in path or "{handle}" in path or "{trace_id}" in path
         if not own or (caller in ("read", "write") and not is_api(path)):
             continue
         foreign, unknown = (
@@ -321,6 +332,9 @@ def test_beta_still_has_everything_alpha_asked_for(town: Town):
     with Api(town.server.url, town.beta.secrets["write"]) as api:
         one = api.conversation("canary-beta-1")
         assert (one["name"], one["is_deleted"], one["is_marked"]) == ("canary-beta name", False, False)
+        (ticket,) = one["tickets"]
+        assert (ticket["title"], ticket["status"], ticket["comments_count"]) == ("canary-beta ticket", "open", 1)
+        assert ticket["feedback"]["id"] == town.beta.ids["feedback"]
 
     def look(store: Store) -> tuple[Organization | None, int, int, int]:
         own = store.tenants.organization_named("beta")

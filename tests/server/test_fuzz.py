@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agentsight import wire
+from agentsight.core import actions, feedback, spans, tickets, usage
 from served import Api, event, message
+from spanned import llm, tool, turn
 
 ANYTHING = st.recursive(
     st.none()
@@ -170,3 +172,92 @@ def test_any_question_to_the_list_is_answered(api: Api, asked: dict[str, str]):
 def test_any_change_to_anything_is_answered(api: Api, id: str, what: str, method: str, body: Any):
     url = f"{api.url}/api/conversations/{quote(id.encode('utf-8', 'replace'), safe='')}/{what}/"
     sound(api.request(method, url, content=text(body), headers={"Content-Type": "application/json"}))
+
+
+# -- what clients 0.1.x ask for --------------------------------------------------------------------------------------
+NEWER = ("/api/tickets/", "/api/actions/", "/api/feedbacks/")
+LISTS = (*NEWER, "/api/spans/", "/api/token-usage/", "/api/token-usage/summary/", "/api/conversations/metadata-values/")
+NEW_FIELDS = ("title", "status", "priority", "tags", "environment", "conversation_id", "conversation", "feedback_id", "agent",
+              "name", "display_name", "description", "kind", "message", "sentiment", "comment", "topic", "reason", "metadata",
+              "body", "event_id")  # fmt: skip
+NEW_WHOLE = st.sampled_from(
+    [
+        {"title": "x", "status": "open", "tags": ["a"]},
+        {"name": "look"},
+        {"kind": "agent", "sentiment": "positive", "agent": 1},
+        {"kind": "message", "message": 1, "sentiment": "negative"},
+        {"conversation_id": "fuzz", "sentiment": "neutral"},
+    ]
+)
+SPAN_FIELDS = ("span_id", "trace_id", "parent_span_id", "kind", "name", "started_at", "ended_at", "duration_ms", "status",
+               "attributes", "events", "otel")  # fmt: skip
+ATTRIBUTES = ("agentsight.turn.id", "agentsight.turn.complete", "agentsight.tool.name", "agentsight.tool.arguments",
+              "agentsight.conversation.metadata", "agentsight.conversation.customer_id", "gen_ai.request.model",
+              "gen_ai.usage.input_tokens", "agentsight.button.label", "agentsight.turn.incomplete_reason")  # fmt: skip
+SPANS = st.lists(
+    spoiled(st.sampled_from([turn(("end_user", "hi"), ("agent", "ho")), tool(turn(), "t"), llm(None, "m", input=1)]), SPAN_FIELDS)
+    | st.dictionaries(st.sampled_from(ATTRIBUTES), ANYTHING).map(lambda told: {"kind": "tool", "attributes": told})
+    | ANYTHING,
+    max_size=4,
+)  # fmt: skip
+
+
+@fuzzing(150)
+@given(
+    sent=SPANS,
+    about=st.dictionaries(st.sampled_from(["metadata", "environment", "name", "device", "conversation_id"]), ANYTHING),
+)
+def test_any_spans_are_answered_and_cost_their_neighbours_nothing(api: Api, sent: list[Any], about: dict[str, Any]):
+    good = {"conversation_id": "good", "spans": [turn(("end_user", "hi"))]}
+    body = text({"conversations": [{"conversation_id": "fuzz", "spans": sent, **about}, good, sent]})
+    answer = api.post("/api/ingest/", content=body, headers={"Content-Type": "application/json"})
+    sound(answer)
+    assert answer.status_code in (201, 400), answer.text
+    if answer.status_code == 201:
+        assert api.get("/api/conversations/", params={"conversation_id": "good"}).json()["count"] == 1
+        sound(api.get("/api/spans/", params={"page_size": 100}))
+
+
+@pytest.mark.parametrize("route", NEWER)
+@fuzzing(60)
+@given(
+    body=spoiled(NEW_WHOLE, NEW_FIELDS) | ANYTHING,
+    id=st.integers(-1, 9).map(str) | st.just("") | st.text(max_size=6),
+    what=st.sampled_from(["", "comments/", "logs/", "payload/"]),
+    method=st.sampled_from(["GET", "POST", "PATCH", "DELETE"]),
+)
+def test_any_change_to_what_newer_clients_know_is_answered(
+    api: Api, route: str, body: Any, id: str, what: str, method: str
+):
+    place = f"{quote(id.encode('utf-8', 'replace'), safe='')}/{what}" if id else ""
+    headers = {"Content-Type": "application/json"}
+    sound(api.request(method, f"{api.url}{route}{place}", content=text(body), headers=headers))
+
+
+@pytest.mark.parametrize("route", LISTS)
+@fuzzing(60)
+@given(
+    asked=st.dictionaries(
+        st.sampled_from(
+            sorted({*spans.FILTERS, *tickets.FILTERS, *feedback.FILTERS, *actions.FILTERS, *usage.FILTERS} | {
+                "page", "page_size", "ordering", "env", "group_by", "currency", "key", "payload"})
+        ),
+        st.text(max_size=12)
+        | st.integers(-(2**70), 2**70).map(str)
+        | st.sampled_from(["true", "2026-03-02", "2026-03-02T10:00:00", "-created_at", "open", "model", "a,b", "production"]),
+        max_size=4,
+    )
+)  # fmt: skip
+def test_any_question_to_the_newer_lists_is_answered(api: Api, route: str, asked: dict[str, str]):
+    clean = {name: value.encode("utf-8", "replace").decode() for name, value in asked.items()}
+    sound(api.get(route, params=clean))
+
+
+@fuzzing(40)
+@given(id=st.integers(-1, 9).map(str) | st.text(max_size=8), body=ANYTHING, told=ANYTHING)
+def test_any_message_and_trace_is_answered(api: Api, id: str, body: Any, told: Any):
+    own = quote(id.encode("utf-8", "replace"), safe="")
+    for path in (f"/api/track/{own}/", f"/api/traces/{own}/", f"/api/spans/{own}/"):
+        sound(api.get(f"{api.url}{path}"))
+    for content in (text(body), text({"metadata": told})):
+        sound(api.patch(f"{api.url}/api/track/{own}/", content=content, headers={"Content-Type": "application/json"}))

@@ -81,6 +81,7 @@ def erase(
         store.keeping.rename_presence(agent.id, key, tombstones.pseudonym(agent.id, key, customer_id))
         for kind, count in _unquoted(store, organization.id, [customer_id]).items():
             gone[kind] += count
+        removed.tickets += store.keeping.remove_tickets_quoting(agent.id, customer_id)
         return store.keeping.orphaned_buttons(agent.id, removed.buttons)
 
     gone["buttons"] += storage.write(finish).result()

@@ -507,6 +507,9 @@ class Keeping(Protocol):
     def quoting(self, organization_id: int, texts: Collection[str]) -> tuple[list[int], list[int]]:
         """Reports and shares whose address asks for one of these texts, or whose name or body holds one."""
 
+    def remove_tickets_quoting(self, agent_id: int, text: str) -> int:
+        """Take out tickets that hold this in title, tags or thread; how many went."""
+
     def remove_report(self, organization_id: int, id: int) -> None: ...
 
     def remove_share(self, organization_id: int, id: int) -> None: ...

@@ -108,7 +108,8 @@ def _store_traced(
     agent: Agent, drafts: Sequence[Draft | InvalidEvent], kept: Mapping[str, list[Span]], now_us: int, store: Store
 ) -> list[Verdict]:
     verdicts = core.accept(store, agent, drafts, now_us)
-    archive.keep(store, agent, kept)
+    gone = _discarded(drafts, verdicts)
+    archive.keep(store, agent, {key: own for key, own in kept.items() if key not in gone})
     return verdicts
 
 
@@ -123,17 +124,28 @@ def _store(store: Store, agent: Agent, read: list[blocks.Block], now_us: int) ->
         drafts += block.drafts
     drafts += _of_turns(store, agent, read, heads)
     verdicts = core.accept(store, agent, drafts, now_us)
+    gone = _discarded(drafts, verdicts)
     for block in read:
-        head = heads.get(block.conversation_id)
+        head = heads.get(block.conversation_id) if block.conversation_id not in gone else None
         if head is not None and block.newest_us > (head.described_us or 0) and (news := _news(block, head)):
             conversations.update(store, Scope(agent.organization_id, (agent.id,)), head.id, news)
     ran = {draft.fields["action_name"] for draft in drafts if isinstance(draft, Draft) and draft.kind == "action"}
     actions.met(store, agent.id, ran)
     kept: dict[str, list[Span]] = {}
     for block in read:
-        kept.setdefault(block.conversation_id, []).extend(block.rows)
+        if block.conversation_id not in gone:
+            kept.setdefault(block.conversation_id, []).extend(block.rows)
     archive.keep(store, agent, kept)
     return verdicts
+
+
+def _discarded(drafts: Sequence[Draft | InvalidEvent], verdicts: Sequence[Verdict]) -> set[str]:
+    """Conversations of which something was let go of at once, for they or their customer were erased."""
+    return {
+        draft.conversation_id
+        for draft, verdict in zip(drafts, verdicts, strict=True)
+        if verdict.discarded and isinstance(draft, Draft)
+    }
 
 
 def _of_turns(

@@ -94,13 +94,13 @@ class SqlKeeping:
         removed.attachments = self._delete(attachment, agent_id, attachment.c.conversation.in_(ids))
         removed.feedback = self._delete(feedback, agent_id, feedback.c.conversation.in_(ids))
         removed.spans = self._delete(trace_span, agent_id, trace_span.c.conversation.in_(ids))
-        removed.tickets = self.remove_tickets(agent_id, ticket.c.conversation.in_(ids))
+        removed.tickets = self._remove_tickets(agent_id, ticket.c.conversation.in_(ids))
         self._delete(event, agent_id, event.c.conversation.in_(ids))
         self._driver.execute(delete(tally).where(tally.c.agent_id == agent_id, tally.c.conversation.in_(ids)))
         removed.conversations = self._delete(conversation, agent_id, conversation.c.id.in_(ids))
         return removed
 
-    def remove_tickets(self, agent_id: int, which: Any) -> int:
+    def _remove_tickets(self, agent_id: int, which: Any) -> int:
         own = select(ticket.c.id).where(self._driver.of_agent(ticket, agent_id), which)
         self._delete(ticket_comment, agent_id, ticket_comment.c.ticket.in_(own))
         return self._delete(ticket, agent_id, which)
@@ -169,7 +169,7 @@ class SqlKeeping:
         told = (trace_span.c.conversation == conversation, trace_span.c.started_us < until_us)
         removed.spans = self._delete(trace_span, agent_id, and_(*told))
         about = (ticket.c.conversation == conversation, ticket.c.updated_us < until_us)
-        removed.tickets = self.remove_tickets(agent_id, and_(*about))
+        removed.tickets = self._remove_tickets(agent_id, and_(*about))
         mark = self._driver.dialect.mark()
         self._driver.many(
             f"UPDATE event SET content = NULL, metadata = NULL, error = {mark}, detail = {mark} "
@@ -259,6 +259,17 @@ class SqlKeeping:
             for some in _parts(sorted(conversations))
             for row in self._driver.execute(select(share.c.id).where(*own, share.c.target.in_(some)))
         ]
+
+    def remove_tickets_quoting(self, agent_id: int, text: str) -> int:
+        threads = select(ticket.c.id, ticket.c.title, ticket.c.tags, ticket_comment.c.body).outerjoin(
+            ticket_comment, and_(ticket_comment.c.agent_id == ticket.c.agent_id, ticket_comment.c.ticket == ticket.c.id)
+        )
+        found = {
+            row.id
+            for row in self._driver.execute(threads.where(ticket.c.agent_id == agent_id))
+            if any(_holds(said or "", [text]) for said in (row.title, row.tags, row.body))
+        }
+        return sum(self._remove_tickets(agent_id, ticket.c.id.in_(some)) for some in _parts(sorted(found)))
 
     def remove_report(self, organization_id: int, id: int) -> None:
         own = (report.c.organization_id == organization_id, report.c.id == id)
