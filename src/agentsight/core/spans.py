@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentsight import wire
 from agentsight.errors import NotFound
 
 from .model import Agent, Scope, Span
@@ -63,7 +64,7 @@ def get(store: Store, scope: Scope, id: int) -> Named:
 
 def trace(store: Store, scope: Scope, trace_id: str) -> tuple[list[Named], bool]:
     """The spans of a trace in order of time, and whether there are more than are shown. Raises NotFound."""
-    found = store.spans.trace(scope, trace_id, MOST_OF_TRACE + 1)
+    found = store.spans.trace(scope, wire.storable(trace_id), MOST_OF_TRACE + 1)
     if not found:
         raise NotFound("no such trace")
     return found[:MOST_OF_TRACE], len(found) > MOST_OF_TRACE
