@@ -86,7 +86,7 @@ def _life(api: Api, who: str, conversation_id: str, secrets: bool) -> None:
         event("feedback", conversation_id, sentiment="negative", comment=say(9)),
     )
     said = turn(("end_user", say(1)), ("agent", say(4)), second=30)
-    send(api, conversation_id, said, tool(said, "look", **{"agentsight.tool.response": say(16)}))
+    send(api, conversation_id, said, tool(said, "look", 30.1, **{"agentsight.tool.response": say(16)}))
     head = api.conversation(conversation_id)
     ticket = api.post("/api/tickets/", json={"title": say(17), "conversation_id": head["id"], "tags": [say(8)]}).json()
     api.post(f"/api/tickets/{ticket['id']}/comments/", json={"body": say(18)})
@@ -139,9 +139,10 @@ def test_computing_every_number_again_finds_nothing_to_put_right(erased):
 def test_the_certificate_counts_what_went_and_only_this_installation_can_have_made_it(erased, tmp_path: Path):
     server, _, _, certificate = erased
     removed = certificate["removed"]
-    assert (removed["conversations"], removed["messages"], removed["feedback"]) == (3, 9, 3)
+    assert (removed["conversations"], removed["messages"], removed["feedback"]) == (3, 15, 6)
+    assert (removed["spans"], removed["tickets"]) == (6, 3)
     assert (removed["attachments"], removed["buttons"], removed["local_copies"]) == (6, 1, 1)
-    assert removed["other_events"] == 3 * 6
+    assert removed["other_events"] == 3 * 7
     sqlite = ENGINE == "sqlite"
     stored = {"engine": "SQLite" if sqlite else "PostgreSQL", "rewritten": True, "log_emptied": sqlite}
     assert certificate["storage"] == stored
@@ -178,6 +179,9 @@ def test_what_comes_late_is_accepted_and_discarded(erased):
         "/api/track/", json={"conversation_id": "victim-thread-20", "sender": "end_user", "content": SECRETS[3]}
     )
     assert (said.status_code, said.json()["discarded"]) == (200, True)
+    for key in ("victim-thread-20", "new-thread"):
+        send(api, key, turn(("end_user", SECRETS[3])), customer_id=WHO)
+    assert api.get("/api/spans/", params={"conversation_id": "new-thread"}).json()["count"] == 0
     assert numbers(api) == before[()]
     assert holds(server, SECRETS[3], "new-thread") == []
 

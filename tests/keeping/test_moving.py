@@ -20,6 +20,7 @@ from agentsight.storage import open_blobs, open_storage
 from agentsight.storage.migrate import known, latest, migrate
 from agentsight.storage.sql.schema import metadata
 from served import Api, Server, event, message
+from spanned import llm, send, tool, turn
 
 from .commands import agentsight, numbers, told
 
@@ -57,10 +58,30 @@ def _fill(api: Api, customers: int = 12) -> None:
             message(key, f"Antwort {number}", sender="agent"),
             event("feedback", key, sentiment="positive" if number % 2 else "negative", comment="so so"),
         )
+        if number % 3 == 0:
+            _beside(api, key, number)
+    api.post("/api/actions/", json={"name": "lookup_2", "display_name": "Look up", "description": "of parcels"})
+    api.post(
+        "/api/feedbacks/",
+        json={"kind": "agent", "sentiment": "positive", "agent": api.get("/api/me/").json()["agent_id"]},
+    )
+    api.post("/api/tickets/", json={"title": "of no conversation"})
     for number, change in ((1, {"is_marked": True}), (2, {"name": "by hand", "metadata": {"x": "y"}})):
         head = api.conversation(f"talk-{number}")
         api.patch(f"/api/conversations/{head['id']}/", json=change)
     api.delete(f"/api/conversations/{api.conversation('talk-3')['id']}/")
+
+
+def _beside(api: Api, key: str, number: int) -> None:
+    """A turn as spans, a vote on a message, a ticket made of it."""
+    one = turn(("end_user", f"span {number}"), ("agent", "yes"))
+    send(api, key, one, tool(one, "span_tool"), llm(one, "gpt-4o-mini", input=number + 1))
+    head = api.conversation(key)
+    vote = {"kind": "message", "message": head["messages"][0]["id"], "sentiment": "neutral", "topic": "style"}
+    given = api.post("/api/feedbacks/", json=vote).json()
+    ticket = {"title": f"about {key}", "conversation_id": head["id"], "feedback_id": given["id"], "tags": ["a"]}
+    made = api.post("/api/tickets/", json=ticket).json()
+    api.post(f"/api/tickets/{made['id']}/comments/", json={"body": f"word on {key}"})
 
 
 FILTERS: tuple[dict[str, str], ...] = (
@@ -81,6 +102,9 @@ def _told(api: Api) -> dict[str, Any]:
         place = f"/api/conversations/{head['id']}/"
         answers[place] = api.get(place, params={"include_deleted": "true"}).json()
         answers[f"{place}files"] = api.get(f"{place}attachments/").json()
+    for path in ("spans", "tickets", "feedbacks", "token-usage", "actions"):
+        answers[path] = api.get(f"/api/{path}/", params={"page_size": "100"}).json()
+        assert answers[path]["results"], path
     text = json.dumps(answers).replace(api.url, "SERVER")
     return json.loads(SIGNED.sub("/files/SIGNED/", text))
 

@@ -12,8 +12,19 @@ from typing import Any
 import pytest
 
 from agentsight import wire
-from agentsight.core import analytics, attachments, audit, conversations, ingest, metrics, retention, tenancy
-from agentsight.core.model import Agent, Conversation, Filter, Organization, Principal, Scope
+from agentsight.core import (
+    analytics,
+    attachments,
+    audit,
+    conversations,
+    ingest,
+    metrics,
+    retention,
+    spans,
+    tenancy,
+    tickets,
+)
+from agentsight.core.model import Agent, Conversation, Filter, Organization, Principal, Scope, Span
 from agentsight.core.ports import Storage
 from agentsight.core.retention import Outcome, Rules
 from agentsight.errors import Invalid
@@ -165,6 +176,36 @@ def test_content_goes_and_every_number_stays(house: House):
     assert [event.content for event in thread.events] == [None, "said yesterday"]
     assert house.found("secret") == ["new-bbbb"], "what is gone is not found, what is here is"
     assert house.run(content_days=90) == Outcome(), "a second run has nothing to do"
+
+
+def test_spans_and_tickets_go_with_what_was_said(house: House):
+    for days_ago, key in ((100, "old-aaaa"), (10, "new-bbbb")):
+        house.talk(days_ago, key)
+        began_us = NOW_US - days_ago * retention.DAY_US
+        span = Span(
+            0, 0, 0, "trace", key, None, None, "turn", "ask", "ok", began_us, None, None, None, '{"said":"secret"}'
+        )
+        ticket = {"title": f"secret of {key}", "conversation_id": house.head(key).id}
+
+        def bring(store: Any, key: str = key, span: Any = span, ticket: Any = ticket, began_us: int = began_us) -> None:
+            spans.keep(store, house.agent, {key: [span]})
+            made = tickets.create(store, house.who, house.agent, ticket, began_us)
+            tickets.comment(store, house.who, made.id, "a secret word", began_us)
+
+        house.write(bring)
+    house.run(content_days=90)
+
+    def left(store: Any) -> tuple[list[str], list[str]]:
+        kept = [span.span_id for span, _ in store.spans.trace(house.scope, "trace", 10)]
+        return kept, [one.title for one in store.tickets.page(house.scope, {}, "id", 10, 0)]
+
+    assert house.storage.read(left) == (["new-bbbb"], ["secret of new-bbbb"])
+    late = Span(
+        0, 0, 0, "trace", "late", None, None, "tool", "t", "ok", NOW_US - 95 * retention.DAY_US, None, None, None, "{}"
+    )
+    house.write(lambda store: spans.keep(store, house.agent, {"old-aaaa": [late]}))
+    house.run(content_days=90)
+    assert house.storage.read(left)[0] == ["new-bbbb"], "what comes late goes with the next run"
 
 
 def test_a_preview_says_what_a_run_then_does(house: House):

@@ -38,9 +38,12 @@ def keep(store: Store, agent: Agent, spans: Mapping[str, Sequence[Span]]) -> Non
     """
     heads = store.conversations.live(agent.id, list(spans))
     rows = [span for key, own in spans.items() if key in heads for span in own]
-    for key, own in spans.items():
-        for span in own if key in heads else ():
-            span.agent_id, span.conversation = agent.id, heads[key].id
+    for key, head in heads.items():
+        for span in spans[key]:
+            span.agent_id, span.conversation = agent.id, head.id
+        first_us = min((span.started_us for span in spans[key]), default=head.stripped_us)
+        if head.stripped_us is not None and first_us is not None and first_us < head.stripped_us:
+            store.conversations.change([head.but(stripped_us=first_us)])  # what comes late has to go again
     for span, id in zip(rows, store.spans.next_ids(len(rows)) if rows else (), strict=True):
         span.id = id
     store.spans.add(rows)
