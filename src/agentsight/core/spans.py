@@ -41,9 +41,9 @@ def keep(store: Store, agent: Agent, spans: Mapping[str, Sequence[Span]]) -> Non
     for key, head in heads.items():
         for span in spans[key]:
             span.agent_id, span.conversation = agent.id, head.id
-        first_us = min((span.started_us for span in spans[key]), default=head.stripped_us)
-        if head.stripped_us is not None and first_us is not None and first_us < head.stripped_us:
-            store.conversations.change([head.but(stripped_us=first_us)])  # what comes late has to go again
+        if head.stripped_us is not None and any(span.started_us < head.stripped_us for span in spans[key]):
+            again_us = min(head.stripped_us, head.ended_us or head.started_us)
+            store.conversations.change([head.but(stripped_us=again_us)])  # what comes late has to go again
     for span, id in zip(rows, store.spans.next_ids(len(rows)) if rows else (), strict=True):
         span.id = id
     store.spans.add(rows)
