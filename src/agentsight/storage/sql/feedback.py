@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, or_, select, update
 
 from agentsight.core.model import Feedback, Scope
 
@@ -61,8 +61,8 @@ class SqlFeedback:
         said = func.coalesce(table.c.comment, "") != ""
         return {
             "agent": lambda value: table.c.agent_id == value,
-            "category": lambda value: false(),  # of feedback on a product, which nobody keeps here
-            "user": lambda value: false(),
+            "category": lambda value: _NONE,  # of feedback on a product, which nobody keeps here
+            "user": lambda value: _NONE,
             "comment_contains": lambda value: contains(table.c.comment, value),
             "conversation": lambda value: table.c.conversation == value,
             "conversation_id": lambda value: conversation.c.conversation_id == value,
@@ -86,11 +86,12 @@ class SqlFeedback:
 
 
 _ROW = (table, conversation.c.conversation_id.label("named"), conversation.c.environment.label("lies_in"))
+_NONE = table.c.id < 0  # not simply false, which would leave nothing to say of whom
 _KINDS: dict[str, ColumnElement[bool]] = {
     "agent": table.c.conversation == 0,
     "conversation": and_(table.c.conversation != 0, table.c.message.is_(None)),
     "message": table.c.message.is_not(None),
-    "product": false(),
+    "product": _NONE,
 }
 _ORDERS = {
     "created_at": table.c.created_us,

@@ -19,6 +19,9 @@ from .schema import ticket as table
 from .schema import ticket_comment as comment
 
 
+_CHANGING = ("title", "status", "priority", "tags", "updated_us")
+
+
 class SqlTickets:
     def __init__(self, driver: Driver):
         self._driver = driver
@@ -58,7 +61,8 @@ class SqlTickets:
 
     def change(self, changed: Ticket) -> None:
         mine = (table.c.agent_id == changed.agent_id, table.c.id == changed.id)
-        self._driver.execute(update(table).where(*mine).values(**_values(changed)))
+        told = {name: value for name, value in _values(changed).items() if name in _CHANGING}
+        self._driver.execute(update(table).where(*mine).values(**told))
 
     def remove(self, agent_id: int, id: int) -> None:
         thread = (comment.c.agent_id == agent_id, comment.c.ticket == id)
