@@ -18,7 +18,6 @@ from .schema import conversation
 from .schema import ticket as table
 from .schema import ticket_comment as comment
 
-
 _CHANGING = ("title", "status", "priority", "tags", "updated_us")
 
 
