@@ -42,6 +42,9 @@ T = TypeVar("T")
 
 TAKERS = 1  # threads that take events in; a second one brought nothing, for both meet at the sums (decisions/0004)
 REPLICA_REST_S = 5.0  # after it did not answer
+ONE_CONNECTION = (  # to each node, however many agents a transaction has to do with; and they are told what it sets
+    "SET LOCAL citus.multi_shard_modify_mode = 'sequential'; SET LOCAL citus.propagate_set_commands = 'local'"
+)
 EXTENSIONS = ("--extension=pg_trgm",)  # of a copy: what it needs to be put back anywhere, whatever else the server had
 NODES = "SELECT count(*) FROM pg_dist_node WHERE noderole = 'primary' AND isactive AND shouldhaveshards"
 PATIENCE_S = 4.0  # how long a change is tried again while the database restarts or fails over
@@ -67,7 +70,7 @@ class PostgresqlStorage:
         self._readers = reading_engine(self._url)
         self._replica = reading_engine(make_url(read_url).set(drivername="postgresql+psycopg")) if read_url else None
         self._replica_from = 0.0  # when it is worth asking again
-        self._patience: str | None = None
+        self._is_spread: bool | None = None
         self._heard: list[Callable[[], None]] = []
         self._bell = Bell(self._connect_alone, self._hear)
         self._alone = Writer("agentsight-writer", partial(self._commit, alongside=False))
@@ -129,7 +132,7 @@ class PostgresqlStorage:
                             change.tell()
                     changes = late
             except Exception as failure:
-                away = bool(self._patience) and is_away(failure)
+                away = bool(self._is_spread) and is_away(failure)
                 if away and len(changes) > 1:  # of one of several nodes: what lies on the others goes on
                     for change in changes:
                         self._commit([change], alongside)
@@ -156,11 +159,15 @@ class PostgresqlStorage:
             )
 
         driver = Driver(connection, self._dialect, self._compiled)
-        if self._patience is None:  # nodes wait for locks as long as they are told in the transaction
-            known = driver.rows("SELECT to_regclass('pg_catalog.pg_dist_partition')", ())[0][0]
-            told = f"SET LOCAL citus.propagate_set_commands = 'local'; SET LOCAL lock_timeout = '{WAIT_MS}ms'; "
-            self._patience = told if known else ""
-        driver.run(f"BEGIN; {self._patience}SELECT pg_advisory_xact_lock{'_shared' if alongside else ''}({WRITING})")
+        if self._is_spread is None:
+            self._is_spread = bool(driver.rows("SELECT to_regclass('pg_catalog.pg_dist_partition')", ())[0][0])
+        locked = f"SELECT pg_advisory_xact_lock{'_shared' if alongside else ''}({WRITING})"
+        if self._is_spread:
+            driver.run(f"BEGIN; {ONE_CONNECTION}")
+            driver.run(f"SET LOCAL lock_timeout = '{WAIT_MS}ms'")  # alone: what it stands in is sent to every node
+            driver.run(locked)
+        else:
+            driver.run(f"BEGIN; {locked}")
         try:
             late = run(driver, changes, is_trouble, comes_again)
         except BaseException:
