@@ -38,6 +38,7 @@ T = TypeVar("T")
 INDEXED_TOGETHER = 5_000  # events the search index takes at once; so many more a search may have to look through
 COPIES = 3  # of those taken before migrations, the newest
 LEFT_S = 3600  # a part of such a copy that is older was left by a process that died
+LOOK_S = 0.05  # how often, between commits, it is looked how far behind the index is
 SCRUB_BUSY_MS = 60_000  # how long writing the file anew waits for others
 BUSY_MS = 5_000  # how long a lock of another process (an import, a backup) is waited for
 READERS = 8
@@ -64,6 +65,7 @@ class SqliteStorage:
         self._at_work = threading.Lock()  # of the writer, between its commits free for what stops all writing
         self._heard: list[Callable[[], None]] = []
         self._written: Connection | None = None  # the writer's own
+        self._looked = 0.0
         self._writer = Writer("agentsight-writer", self._commit, rest=self._rest, leave=self._leave)
 
     # -- connections -------------------------------------------------------------------------------------------------
@@ -138,6 +140,9 @@ class SqliteStorage:
         It is no part of what a client waits for: searches look through what the index does not know yet. In large parts
         it costs half of what it costs commit by commit.
         """
+        if not idle and time.monotonic() < self._looked + LOOK_S:
+            return True
+        self._looked = time.monotonic()
         try:
             self._written = self._written or self.engine.connect()
             with self._at_work, self._written.begin():
