@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,9 @@ from agentsight import wire
 from agentsight.core import analytics, conversations, ingest, tenancy
 from agentsight.core.analytics import Question
 from agentsight.core.model import Agent, Filter, Scope
+from agentsight.server import foresight
+from agentsight.server.pages import board
+from agentsight.server.pages.period import usual
 from agentsight.storage.migrate import migrate
 from agentsight.storage.sql.rows import Driver
 from agentsight.storage.sqlite import open as open_sqlite
@@ -94,6 +98,37 @@ def test_a_change_of_the_past_is_seen_at_once_whoever_made_it(two: Any):
 
     theirs.write(delete).result()
     assert told(ours, agent)[:2] == (1, 1)
+
+
+def test_what_people_will_look_at_is_read_before_they_do(two: Any, monkeypatch: pytest.MonkeyPatch):
+    ours, theirs, agent = two
+    for days in (5, 70, 300):
+        said(ours, agent, f"c-{days}", days, f"somebody-{days}")
+
+    def person(store: Any) -> None:
+        tenancy.add_user(store, store.tenants.organizations()[0], "a@b.example", "owner", (), 1)
+
+    ours.write(person).result()
+    monkeypatch.setattr(foresight, "REST_S", 0)
+    foresight.look_ahead(ours, threading.Event())
+    scope, rows, asked = Scope(agent.organization_id, (agent.id,)), Driver.rows, 0
+
+    def counted(self: Driver, *given: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return rows(self, *given)
+
+    monkeypatch.setattr(Driver, "rows", counted)
+
+    def looked(storage: Any, preset: str) -> tuple[int, Any]:
+        before = asked
+        found = storage.read(lambda store: board.overview(store, scope, usual(preset, "UTC")))
+        return asked - before, found
+
+    for preset in ("90d", "12m"):
+        (foreseen, first), (again, second), (unforeseen, other) = (looked(one, preset) for one in (ours, ours, theirs))
+        assert foreseen == again < unforeseen, "only what is new is read"
+        assert first == second == other
 
 
 WORDS = (

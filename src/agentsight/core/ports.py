@@ -119,7 +119,8 @@ class Conversations(Protocol):
         """By `field` or `-field` instead of newest first."""
 
     def chosen(self, scope: Scope, where: Filter, since_us: int, until_us: int) -> dict[int, list[int]]:
-        """agent -> our ids of all that match and may have something in that time; asked again, not looked up again."""
+        """agent -> our ids of all that match and may have something in that time; some may have nothing, for what was found
+        for a longer time is not looked up again."""
 
     def count(self, scope: Scope, where: Filter, *, limit: int | None = None) -> int:
         """How many match; counting stops at `limit`."""

@@ -17,7 +17,7 @@ from . import metrics
 from .calendars import in_quarters, stretches
 from .model import Conversation, Filter, Scope
 from .ports import Store
-from .questions import Question
+from .questions import Question, earlier
 
 EXACT_DAYS: Final = 31  # users are counted one by one up to here
 USERS_ERROR: Final = 0.01
@@ -35,7 +35,7 @@ class Source:
     def __init__(
         self, store: Store, scope: Scope, asked: Question, by: str | None, bounds: tuple[int, int], spans: Spans
     ):
-        self._store, self._scope, self._by = store, scope, by
+        self._store, self._scope, self._asked, self._by = store, scope, asked, by
         self._first_us, self._until_us, self._cut = *bounds, spans
         self._zone = asked.zone
         self._production = asked.production
@@ -92,12 +92,10 @@ class Source:
         """Of the conversations that match, whatever is asked of them."""
         if not self._spans:
             return [], []
-        fold = self._fold()
         where = replace(self._where, environment="production" if self._production else "development")
         where = replace(where, include_deleted=False)
-        chosen = self._store.conversations.chosen(
-            self._scope, where, fold.first * m.BUCKET_US, fold.until * m.BUCKET_US
-        )
+        chosen = self._store.conversations.chosen(self._scope, where, *self._around())
+        fold = self._fold()
         place_of = _Places(self._spans)
 
         def placed(bucket: int) -> int:
@@ -116,6 +114,13 @@ class Source:
             if split:
                 present.setdefault((placed(at), spelled(value)), set()).add(customer)
         return counted, [(place, value, len(customers)) for (place, value), customers in present.items()]
+
+    def _around(self) -> tuple[int, int]:
+        """With what is compared, where that lies beside it: looking conversations up takes longer than counting them."""
+        bounds = self._asked.bounds_us
+        if self._asked.compare in (None, "year"):
+            return self._first_us, self._until_us
+        return min(bounds[0], earlier(self._asked)[0]), bounds[1]
 
     def _fold(self) -> m.Fold:
         step = _STEPS.get(self._by or "", 0)

@@ -1,4 +1,5 @@
-"""What the server does by itself, in the background: retention, files nothing names, sums an older version knows nothing of."""
+"""What the server does by itself, in the background: retention, files nothing names, sums an older version knows nothing
+of; `foresight.py` beside it."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from agentsight.core.model import Agent
 from agentsight.core.ports import Blobs, Storage
 from agentsight.errors import AgentSightError
 
+from . import foresight
 from .ledger import KEPT_DAYS
 
 FIRST_S, EVERY_S = 300, 6 * 3600
@@ -33,15 +35,20 @@ _log = logging.getLogger("agentsight.upkeep")
 
 @asynccontextmanager
 async def running(storage: Storage, blobs: Blobs) -> AsyncIterator[None]:
-    """Upkeep goes on inside the block, in a thread of its own; leaving it waits for the step under way alone."""
+    """Upkeep goes on inside the block, in threads of its own; leaving it waits for the steps under way alone."""
     stopped = threading.Event()
-    thread = threading.Thread(target=_go_on, args=(storage, blobs, stopped), name="agentsight-upkeep", daemon=True)
-    thread.start()
+    threads = [
+        threading.Thread(target=_go_on, args=(storage, blobs, stopped), name="agentsight-upkeep", daemon=True),
+        threading.Thread(target=foresight.go_on, args=(storage, stopped), name="agentsight-foresight", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stopped.set()
-        await asyncio.to_thread(thread.join, 10)
+        for thread in threads:
+            await asyncio.to_thread(thread.join, 10)
 
 
 def _go_on(storage: Storage, blobs: Blobs, stopped: threading.Event) -> None:

@@ -15,7 +15,7 @@ from agentsight.errors import Invalid
 
 from ..ui.words import Voice
 from .filters import asked, parameters
-from .shell import Visit, Visitor
+from .shell import Visit, Visitor, zone_named
 
 PRESETS = {"today": 1, "7d": 7, "30d": 30, "90d": 90, "12m": 365}
 PRESET = "30d"
@@ -81,7 +81,6 @@ def period(visit: Visit) -> tuple[Period, list[str]]:
 
 
 def _range(visit: Visit, told: dict[str, str], tz: str, notices: list[str]) -> Period:
-    today = datetime.now(visit.zone).date()
     if told["from"] or told["to"]:
         params = {"metric": ["total_messages"], **{name: [told[name]] for name in ("from", "to") if told[name]}}
         try:
@@ -95,7 +94,14 @@ def _range(visit: Visit, told: dict[str, str], tz: str, notices: list[str]) -> P
     if preset not in PRESETS:
         notices.append(visit.voice.say("range: must be one of {names}", names=", ".join(PRESETS)))
         preset = PRESET
-    return Period(today - timedelta(days=PRESETS[preset] - 1), today, tz, "day", preset)
+    return usual(preset, tz)
+
+
+def usual(preset: str, tz: str) -> Period:
+    """The period of a preset, as a page without further wishes shows it."""
+    today = datetime.now(zone_named(tz, "UTC")).date()
+    found = Period(today - timedelta(days=PRESETS[preset] - 1), today, tz, "day", preset)
+    return replace(found, step=_fitting(found))
 
 
 def _compare(visit: Visitor, told: str, notices: list[str]) -> str | None:
@@ -113,6 +119,10 @@ def _step(visit: Visitor, told: str, found: Period, notices: list[str]) -> str:
         return told
     if told:
         notices.append(visit.voice.say("by: {step} does not fit this range", step=told))
+    return _fitting(found)
+
+
+def _fitting(found: Period) -> str:
     if found.days <= 2:
         return "hour"
     return "day" if found.days <= 92 else "week" if found.days <= 750 else "month"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError, dates, lists, numbers
@@ -14,11 +14,22 @@ from agentsight.languages import DEFAULT, LANGUAGES, LOCALES, locale_of, negotia
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MISSING = "–"
+_WHOLE = "#,##0"
 
 
 @lru_cache(maxsize=4_096)
 def _decimal(value: float, pattern: str, locale: Locale) -> str:
+    if pattern == _WHOLE and 0 <= value < 10**9 and value == int(value) and (commas := _commas(locale)):
+        return f"{int(value):,}".replace(",", commas[value >= 10_000])  # a page says hundreds of them
     return numbers.format_decimal(value, format=pattern, locale=locale)
+
+
+@cache
+def _commas(locale: Locale) -> tuple[str, str] | None:
+    """What stands between thousands of four digits, and of more; None where they are written in another way."""
+    four, more = (numbers.format_decimal(value, format=_WHOLE, locale=locale) for value in (1_234, 1_234_567))
+    own = four[1:-3], more[1:-7]
+    return own if (four, more) == (f"1{own[0]}234", f"1{own[1]}234{own[1]}567") else None
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Voice:
     def number(self, value: float | None, digits: int = 0) -> str:
         if value is None:
             return _MISSING
-        return _decimal(value or 0, "#,##0." + "0" * digits if digits else "#,##0", self.locale)
+        return _decimal(value or 0, "#,##0." + "0" * digits if digits else _WHOLE, self.locale)
 
     def short(self, value: float | None) -> str:
         """At most five characters or so: 12,240 stays, 2,039,112 is 2.0M."""

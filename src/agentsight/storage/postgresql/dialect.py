@@ -24,6 +24,8 @@ PROBED = 4_000
 class PostgresqlDialect:
     """What the shared statements need to know of PostgreSQL."""
 
+    leans = False
+
     def __init__(self) -> None:
         self._grams: str | None = None  # letters the trigram index knows: "any", "ascii"; "none": there is no index
 

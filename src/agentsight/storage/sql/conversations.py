@@ -64,7 +64,7 @@ def _row(head: Conversation) -> list[Any]:
 class SqlConversations:
     def __init__(self, driver: Driver):
         self._driver = driver
-        self._chosen: dict[tuple[Scope, Filter, int, int], dict[int, list[int]]] = {}
+        self._chosen: dict[tuple[Scope, Filter], dict[tuple[int, int], dict[int, list[int]]]] = {}
         self._says: dict[tuple[Scope, str], tuple[ColumnElement[bool], bool]] = {}
 
     # -- heads -------------------------------------------------------------------------------------------------------
@@ -172,14 +172,16 @@ class SqlConversations:
         return [to_conversation(row) for row in self._driver.execute(asked)]
 
     def chosen(self, scope: Scope, where: Filter, since_us: int, until_us: int) -> dict[int, list[int]]:
-        asked = (scope, where, since_us, until_us)
-        if asked not in self._chosen:
-            clauses = [*self._clauses(scope, where), _lasting(since_us), table.c.started_us < until_us]
-            found = self._chosen[asked] = {}
-            for agent_id in scope.agent_ids:
-                rows = self._driver.execute(select(table.c.id).where(table.c.agent_id == agent_id, *clauses))
-                found[agent_id] = [row[0] for row in rows]
-        return self._chosen[asked]
+        known = self._chosen.setdefault((scope, where), {})
+        for (first_us, last_us), wider in known.items():
+            if first_us <= since_us and until_us <= last_us:
+                return wider
+        clauses = [*self._clauses(scope, where), _lasting(since_us), table.c.started_us < until_us]
+        found = known[since_us, until_us] = {}
+        for agent_id in scope.agent_ids:
+            rows = self._driver.execute(select(table.c.id).where(table.c.agent_id == agent_id, *clauses)).all()
+            found[agent_id] = [row[0] for row in rows]
+        return found
 
     def count(self, scope: Scope, where: Filter, *, limit: int | None = None) -> int:
         text = where.message_contains or where.search

@@ -351,14 +351,20 @@ class SqlRollups:
         slices: Sequence[int],
     ) -> list[tuple[int, str, int]]:
         where, parameters = self._where(scope, production, ALL_PLANE, facets)
-        split, joined = self._by(by)
-        sql = (
-            f"{_spans(spans)} SELECT span.place, {split}, COUNT(DISTINCT r.customer) "
-            f"FROM span CROSS JOIN presence r {joined} WHERE {where} "
-            f"AND r.slice IN ({', '.join(map(str, slices))}) "
-            f"AND r.bucket >= span.first AND r.bucket < span.until AND r.messages > 0 GROUP BY 1{', 2' if by else ''}"
+        among = (
+            f"{where} AND r.slice IN ({', '.join(map(str, slices))}) "
+            "AND r.bucket >= span.first AND r.bucket < span.until AND r.messages > 0"
         )
-        return [(place, value, count) for place, value, count in self._driver.rows(sql, parameters)]
+        if by is None and self._driver.dialect.leans:  # each stretch is counted for itself, in half the time
+            counted = f"(SELECT COUNT(DISTINCT r.customer) FROM presence r WHERE {among})"
+            sql = f"{_spans(spans)} SELECT span.place, '', {counted} FROM span"
+        else:
+            split, joined = self._by(by)
+            sql = (
+                f"{_spans(spans)} SELECT span.place, {split}, COUNT(DISTINCT r.customer) "
+                f"FROM span CROSS JOIN presence r {joined} WHERE {among} GROUP BY 1, 2"
+            )
+        return [(place, value, count) for place, value, count in self._driver.rows(sql, parameters) if count]
 
     def kept_users(
         self,

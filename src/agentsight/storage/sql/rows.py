@@ -21,6 +21,9 @@ T = TypeVar("T")
 class Dialect(Protocol):
     """What the statements need to know of an engine; `sqlite/dialect.py` and `postgresql/dialect.py` answer."""
 
+    leans: bool
+    """A subquery of one value may lean on the row it stands in; not where a table lies on several nodes."""
+
     def lock(self, driver: Driver) -> str:
         """What ends a SELECT of conversations whose rows nobody else may change before the transaction ends."""
 

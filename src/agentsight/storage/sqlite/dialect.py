@@ -18,6 +18,8 @@ SEVERAL = 1_000  # values up to which each is a parameter of its own
 class SqliteDialect:
     """What the shared statements need to know of SQLite."""
 
+    leans = True
+
     def __init__(self) -> None:
         self._said = Said()
 
