@@ -760,7 +760,8 @@ class Storage(Protocol):
 
         It sees and leaves the database as if nobody else wrote meanwhile. `alongside`: it only takes events in
         (`ingest.accept`), so an engine with several writers may run it beside others of its kind. It may be run again
-        from its start when the engine could not finish it, so it must not leave traces elsewhere.
+        from its start when the engine could not finish it, so it must not leave traces elsewhere. Neighbours in the queue
+        whose `joins` are equal (`ingest.Intake`) may be run as one, by the first's `together`.
 
         Raises:
             ServerFailed: too much is waiting already; carries `retry_after_s`.
