@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,16 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentsight import wire
 from agentsight.core import flat, ingest, tenancy
+from agentsight.server.ui.tables import csv_lines
 from agentsight.storage import open_storage
 from agentsight.storage.migrate import migrate
 from served import database_of, event, message
 
 from .commands import agentsight, beside, told
 
-FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "a,=1+1", "＝1+1", '"=1', " =1", "|cmd")
+FORMULAS = (
+    "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "a,=1+1", "a;=1+1", "＝1+1", "＋1", "－1", "＠SUM(A1)", '"=1', " =1",
+    "|cmd", "=cmd|' /C calc'!A0", '=HYPERLINK("http://evil.example","x")',
+)  # fmt: skip
+LIVE = re.compile(r"""[\s\ufeff\u200b]*[=+\-@|＝＋－＠\t\r\n]|.*[,;"'\t\n][=+\-@]""", re.DOTALL)
+"""What a spreadsheet might compute: a cell that begins so, or that one that splits cells anew would begin so."""
 
 
 def _fill(data: Path, *batches: list[dict[str, Any]]) -> None:
@@ -79,6 +88,17 @@ def test_csv_has_a_row_for_everything_and_nothing_a_spreadsheet_would_run(data: 
         for name, cell in row.items():
             assert not cell.lstrip(" ").startswith(("=", "+", "@", "\t", "|", "＝")), (name, cell)
             assert not cell.startswith("-"), (name, cell)
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"]))
+    | st.lists(st.sampled_from(["=", "+", "\t", '"', ",", " ", "a", "＝"])).map("".join)
+)
+def test_no_text_is_a_formula_and_every_other_text_stays_as_it_is(text: str):
+    (row,) = csv.DictReader(io.StringIO("".join(csv_lines(["text"], [{"text": text}])), newline=""))
+    assert row["text"] in (text, f"'{text}")
+    assert not LIVE.match(row["text"]) or row["text"].startswith("'")
+    assert row["text"] == text or LIVE.match(text), "only what could run is marked"
 
 
 def test_parquet_holds_the_same_rows_with_their_types(data: Path, tmp_path: Path):
@@ -189,6 +209,27 @@ def _measured(data: Path, form: str) -> tuple[float, float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
     return used.ru_maxrss / 1024, first_s, size / 1e6
+
+
+def test_any_text_comes_back_the_same(tmp_path: Path):
+    """What people and models write, whatever it is: exported, imported, exported again."""
+    texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1).filter(str.strip)
+    events: list[dict[str, Any]] = []
+
+    @settings(max_examples=300, database=None)
+    @given(texts, texts, st.dictionaries(texts, texts, max_size=2))
+    def gather(said: str, other: str, metadata: dict[str, str]) -> None:
+        name = f"c-{len(events) % 7}"
+        events.append(message(name, said, metadata=metadata))
+        events.append(event("action", name, action_name=other[:50], response=said, tools_used={other: said}))
+
+    gather()
+    _fill(tmp_path / "a", events)
+    (tmp_path / "a.jsonl").write_text(_export(tmp_path / "a"))
+    words = ("import", str(tmp_path / "a.jsonl"), "--agent", "A", "--organization", "acme")
+    counts = told(*words, data=tmp_path / "b")
+    assert (counts["messages"], counts["actions"], counts["rejected"]) == (len(events) // 2, len(events) // 2, 0)
+    assert _export(tmp_path / "b") == (tmp_path / "a.jsonl").read_text()
 
 
 def test_what_was_exported_comes_back_the_same(data: Path, tmp_path: Path):

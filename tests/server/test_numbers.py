@@ -8,7 +8,7 @@ import io
 import pytest
 
 from agentsight.core.metrics import METRICS
-from agentsight.server.analytics import cell
+from agentsight.server.ui.tables import cell
 from served import Api, Server, at, event, message
 
 DAY = {"from": "2026-03-02", "to": "2026-03-02"}

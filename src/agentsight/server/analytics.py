@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +19,12 @@ from agentsight.core.ports import Store
 from agentsight.errors import Forbidden, Invalid
 
 from .http import needs, now_us, permitted, principal, read
+from .ui.tables import cell
 
 router = APIRouter()
 
 _FORMATS = ("json", "csv")
 _OTHERS = ("env", "format")
-_FORMULA = re.compile(r"[=+\-@\t\r\n|＝＋－＠]")
 
 
 @router.get("/api/metrics/", summary="The catalogue of metrics")
@@ -104,16 +103,3 @@ def _lines(answer: Answer) -> Iterator[list[Any]]:
     columns = [{row.key: row.value for row in series.rows} for series in answer.series]
     for key in dict.fromkeys(key for column in columns for key in column):
         yield [key, *(column.get(key) for column in columns)]
-
-
-def cell(value: Any) -> Any:
-    """A value as a spreadsheet shows it and never runs it: text that could be a formula gets an apostrophe.
-
-    >>> cell("=1+1"), cell(-5), cell(None)
-    ("'=1+1", -5, '')
-    """
-    if value is None:
-        return ""
-    if isinstance(value, str) and _FORMULA.match(value):
-        return "'" + value
-    return value
