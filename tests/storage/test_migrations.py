@@ -14,8 +14,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from agentsight.commands.maintenance import _examine
 from agentsight.core.ports import Storage
-from agentsight.errors import AgentSightError
+from agentsight.errors import AgentSightError, ConfigError
+from agentsight.server.settings import Settings
 from agentsight.storage import open_storage
 from agentsight.storage.migrate import _config, current, fits, latest, migrate
 from agentsight.storage.sql.schema import metadata
@@ -162,6 +164,29 @@ def test_migrations_are_one_line_and_go_forward_only():
     scripts = ScriptDirectory.from_config(_config())
     assert len(scripts.get_heads()) == 1
     assert all(not hasattr(revision.module, "downgrade") for revision in scripts.walk_revisions())
+
+
+def test_a_server_that_is_too_old_is_refused_in_one_line_by_every_command(
+    postgresql: Postgresql, monkeypatch: pytest.MonkeyPatch
+):
+    url = postgresql.fresh()
+    monkeypatch.setattr("agentsight.storage.postgresql.connecting.OLDEST", 99)
+    opened = open_storage(url)
+    try:
+        for ask in (
+            migrate,
+            current,
+            lambda storage: storage.facts(),
+            lambda storage: storage.read(lambda store: None),
+        ):
+            with pytest.raises(ConfigError, match="PostgreSQL 99 or newer is needed"):
+                ask(opened)
+        with pytest.raises(ConfigError, match="is needed"):
+            opened.write(lambda store: None).result()
+        finding = next(one for one in _examine(Settings.of(None, url)) if one.check == "database")
+        assert "99 or newer" in finding.remedy
+    finally:
+        opened.close()
 
 
 def test_texts_compare_by_their_bytes_on_every_engine(postgresql: Postgresql):

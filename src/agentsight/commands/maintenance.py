@@ -131,7 +131,11 @@ def _examine(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", "cannot be opened", str(wrong))
         return
     try:
-        facts = storage.facts()
+        try:
+            facts = storage.facts()
+        except AgentSightError as wrong:
+            yield Finding("database", "cannot be used", str(wrong))
+            return
         spread = f", spread over {facts['nodes']} nodes" if "nodes" in facts else ""
         yield Finding("database", f"{facts['engine']} {facts['version']} at {facts['where']}{spread}")
         if facts.get("search", "").startswith("scan"):

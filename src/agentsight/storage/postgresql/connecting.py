@@ -8,6 +8,9 @@ from psycopg.adapt import Dumper
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 
+from agentsight.errors import ConfigError
+
+OLDEST = 15  # that our suites have passed on
 READERS = 8
 CONNECT_S = 3
 OURS = "agentsight"  # what sessions of ours are called, for administrators and for who asks whether a server works here
@@ -20,6 +23,11 @@ def connected_engine(url: URL, read_only: bool = False, **options: Any) -> Engin
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _: Any) -> None:
+        if (major := connection.info.server_version // 10_000) < OLDEST:
+            connection.close()
+            raise ConfigError(
+                f"PostgreSQL {OLDEST} or newer is needed; the server at {url.host or 'this machine'} is {major}"
+            )
         connection.autocommit = True
         connection.execute(
             "SELECT set_config('lock_timeout', %s, false), set_config('idle_in_transaction_session_timeout', '60s', false), "
