@@ -91,7 +91,7 @@ class Reading(threading.Thread):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--events", type=int, default=2_000_000, help="of one year; those of the older half go")
     count = parser.parse_args().events
     server = Postgresql(own=True, durable=True)
     folder = tempfile.TemporaryDirectory()

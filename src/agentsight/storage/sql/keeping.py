@@ -107,7 +107,8 @@ class SqlKeeping:
 
     def _delete(self, table: Table, agent_id: int, which: Any) -> int:
         own = (self._driver.of_agent(table, agent_id), which)
-        highest = self._driver.execute(select(func.max(table.c.id)).where(*own)).scalar()
+        # of ids, not of the column: along the index of all ids PostgreSQL would pass everything younger than these
+        highest = self._driver.execute(select(func.max(table.c.id + 0)).where(*own)).scalar()
         if highest is None:
             return 0
         self._driver.retire(table, int(highest))
