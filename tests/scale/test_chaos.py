@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -12,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ import httpx
 import psycopg
 import pytest
 
+from agentsight.chat.settings import Settings as ChatSettings
+from agentsight.chat.tokens import issue
 from agentsight.core import tenancy
 from agentsight.core.ports import Store
 from agentsight.storage import open_storage
@@ -27,25 +31,28 @@ from served import Api, Postgresql, Server, environment, event, message
 from .test_workers import children, soon
 
 SECRET = "a-secret-for-tests-of-32-bytes-and-more"
+DEAF_S = 12  # a page that was told waits two seconds, and a machine may be busy
 FINE = (200, 201, 503)  # 503: its worker lost the database or is ending; the client sends again
 
 
 class Crowd:
     """People and programs that use one server until it is enough, each in a thread of its own."""
 
-    def __init__(self, server: Server, key: str, cookie: dict[str, str], live: str, token: str):
-        self.server, self.key, self.cookie, self.live, self.token = server, key, cookie, live, token
+    def __init__(self, server: Server, key: str, cookie: dict[str, str], live: str, tokens: dict[str, str]):
+        self.server, self.key, self.cookie, self.live, self.tokens = server, key, cookie, live, tokens
         self.enough = threading.Event()
         self.acknowledged: set[str] = set()  # contents, each sent as one event only
         self.prompts: list[str] = []  # those that were answered
-        self.heard = 0
+        self.heard: list[float] = []  # when an open page was told that there is something new
+        self.ended: Counter[str] = Counter()  # how answers ended that were read as they were written
+        self.taken_up = 0  # of those, how often a cut stream went on
         self.wrong: list[str] = []
         self.cut = 0
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         jobs: list[Callable[[int], None]] = [self.batches] * 3 + [self.singles] * 3 + [self.reads] * 2
-        for number, job in enumerate([*jobs, self.watches, self.chats]):
+        for number, job in enumerate([*jobs, self.watches, self.chats, self.streams]):
             self._threads.append(threading.Thread(target=self._go, args=(job, number), daemon=True))
             self._threads[-1].start()
 
@@ -112,13 +119,16 @@ class Crowd:
             httpx.Client(base_url=self.server.url, cookies=self.cookie, timeout=30) as browser,
             browser.stream("GET", self.live) as stream,
         ):
+            if stream.status_code != 200:
+                self.wrong.append(f"live {stream.status_code}")
             for line in stream.iter_lines():
-                self.heard += line.startswith("event: new")
+                if line.startswith("event: new"):
+                    self.heard.append(time.monotonic())
                 if self.enough.is_set():
                     return
 
     def chats(self, number: int) -> None:
-        with self.chatting() as chat:
+        with self.chatting("ann") as chat:
             while not self.enough.is_set():
                 prompt = f"add task {os.urandom(4).hex()}"
                 answer = chat.post("/api/ann/chat", json={"message": prompt})
@@ -128,8 +138,40 @@ class Crowd:
                     self.wrong.append(f"chat {answer.status_code} {answer.text[:200]}")
                 time.sleep(0.5)
 
-    def chatting(self) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {self.token}"}
+    def streams(self, number: int) -> None:
+        """A reader who takes up an answer where its stream was cut, whichever worker answers now."""
+        with self.chatting("ben") as chat:
+            while not self.enough.is_set():
+                run, seq, status = "", 0, ""
+                while not status:
+                    asked: dict[str, Any] = {
+                        "method": "GET",
+                        "url": f"/api/ben/chat/runs/{run}/events",
+                        "params": {"after": seq},
+                    }
+                    if not run:
+                        said = {"message": f"add task {os.urandom(4).hex()}"}
+                        asked = {"method": "POST", "url": "/api/ben/chat/stream", "json": said}
+                    try:
+                        with chat.stream(**asked) as answer:
+                            if answer.status_code not in (*FINE, 429):
+                                self.wrong.append(f"stream {answer.status_code} {answer.read()[:200]!r}")
+                            for told in map(json.loads, answer.iter_lines() if answer.status_code == 200 else ()):
+                                if told["type"] == "ping":
+                                    continue
+                                if told["seq"] <= seq:
+                                    self.wrong.append(f"line {told['seq']} of run {run} after line {seq}")
+                                seq, run = told["seq"], run or told["run_id"]
+                                status = told["status"] if told["type"] in ("done", "error") else status
+                    except httpx.TransportError:
+                        self.cut += 1
+                        self.taken_up += bool(run)
+                    time.sleep(0.05)
+                self.ended[status] += 1
+                time.sleep(0.3)
+
+    def chatting(self, who: str) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.tokens[who]}"}
         return httpx.Client(base_url=self.server.url, headers=headers, timeout=30)
 
 
@@ -172,9 +214,8 @@ def chaos(postgresql: Postgresql, folder: Path, seconds: float, every_s: float) 
     server = Server(folder, database=url, options=["--workers", "4", "--chat"], **env)
     try:
         key = server.key("chaos")
-        command = [sys.executable, "-m", "agentsight.cli", "chat", "token", "ann", "--data", str(folder)]
-        token = subprocess.check_output(command, env=environment(**env), text=True).strip()
-        crowd = Crowd(server, key, signed_in(server), "/o/acme/a/chaos/live", token)
+        tokens = {who: issue(who, ChatSettings.from_env(folder, env)) for who in ("ann", "ben")}
+        crowd = Crowd(server, key, signed_in(server), "/o/acme/a/chaos/live", tokens)
         crowd.start()
         until, kills = time.monotonic() + seconds, 0
         while time.monotonic() < until:
@@ -182,9 +223,16 @@ def chaos(postgresql: Postgresql, folder: Path, seconds: float, every_s: float) 
             os.kill(random.choice(children(server.process.pid)), signal.SIGKILL)
             kills += 1
         soon(lambda: len(children(server.process.pid)) == 4, 60)
-        heard = crowd.heard
-        soon(lambda: crowd.heard > heard, 30)  # open pages still hear
+        heard = len(crowd.heard)
+        soon(lambda: len(crowd.heard) > heard, 30)  # open pages still hear
         crowd.end()
+        gaps = [later - before for before, later in pairwise(crowd.heard)]
+        assert gaps and max(gaps) < DEAF_S, "an open page that lost its worker hears by the next one"
+        assert crowd.ended["completed"] > 2 and set(crowd.ended) <= {"completed", "interrupted"}, crowd.ended
+        print(
+            f"{kills} kills, {len(crowd.acknowledged)} acknowledged, {crowd.cut} cut, heard {len(crowd.heard)}, longest gap "
+            f"{max(gaps):.1f} s, answers {dict(crowd.ended)}, taken up {crowd.taken_up}"
+        )
         assert crowd.wrong == [] and kills >= seconds / every_s * 0.6
         check_events(crowd, url)
         check_chat(crowd)
@@ -216,7 +264,7 @@ def check_events(crowd: Crowd, url: str) -> None:
 
 def check_chat(crowd: Crowd) -> None:
     """What was answered is kept, a new turn works, and every finished turn reaches AgentSight once."""
-    with crowd.chatting() as chat:
+    with crowd.chatting("ann") as chat:
         assert crowd.prompts
         soon(lambda: chat.post("/api/ann/chat", json={"message": "list tasks"}).status_code == 200, 60)
         tasks = chat.post("/api/ann/chat", json={"message": "list tasks"}).text
@@ -239,7 +287,7 @@ def check_chat(crowd: Crowd) -> None:
 @pytest.mark.slow
 def test_workers_that_are_killed_lose_and_double_nothing(postgresql: Postgresql, tmp_path: Path):
     crowd = chaos(postgresql, tmp_path, seconds=9, every_s=2)
-    assert len(crowd.acknowledged) > 100 and crowd.heard > 1
+    assert len(crowd.acknowledged) > 100 and len(crowd.heard) > 1
 
 
 @pytest.mark.exhaustive
