@@ -18,7 +18,7 @@ from agentsight.core import ingest, sessions, tenancy, tool_times
 from agentsight.core.model import Filter, Scope
 from agentsight.core.ports import Store
 from agentsight.core.questions import Question
-from agentsight.server.pages.details import TOPICS
+from agentsight.server.pages.details import MOST_ROWS, TOPICS
 from served import event, message
 
 from .conftest import Looking, Site, now_us
@@ -139,6 +139,26 @@ def test_a_wide_table_stacks_its_rows_on_a_phone(look: Looking, shop: Shop):
     table.locator("thead a", has_text="95 %").click()
     page.wait_for_url("**sort=p95_ms*")
     expect(table.locator("tbody th").first).to_have_text("look_up")
+
+
+def test_a_table_of_very_many_rows_shows_the_largest_and_says_so(shop: Shop, owner: httpx.Client):
+    def make(store: Store) -> str:
+        organization = store.tenants.organization(shop.scope.organization_id)
+        assert organization
+        agent = tenancy.ensure_agent(store, organization, "Everywhere", now_us())
+        said = [
+            event("conversation", f"c{n}", environment="production", source=f"shop {n}", is_used=True)
+            for n in range(MOST_ROWS + 30)
+        ]
+        ingest.accept(store, agent, [wire.parse(one) for one in said], now_us())
+        return agent.slug
+
+    slug = shop.site.storage.write(make).result()
+    place = shop.place.rpartition("/")[0] + "/" + slug
+    page = owner.get(f"{place}/analytics/users?range=12m&split=source&sort=total_conversations").text
+    rows = page.partition('id="b-rows"')[2].partition("</table>")[0].count("<tr>") - 1
+    assert rows == MOST_ROWS and f"The first {MOST_ROWS} of {MOST_ROWS + 30}" in page
+    assert len(owner.get(f"{place}/export/users.csv?range=12m&split=source").text.splitlines()) == MOST_ROWS + 31
 
 
 def test_at_a_tablets_width_the_toolbar_has_one_row(look: Looking):

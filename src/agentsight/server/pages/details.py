@@ -121,6 +121,7 @@ TOPICS = {
 SECTIONS["analytics"] = {key: topic.name for key, topic in TOPICS.items()}
 
 
+MOST_ROWS = 200  # of a table; the export has them all
 PERCENTILES = {"median_ms": _N("Median"), "p95_ms": "95 %"}
 """Columns of the tools' table that no sum keeps."""
 
@@ -160,6 +161,7 @@ def details(visit: Visit) -> Response:
     titles = {name: title(visit.voice, name) for name in topic.columns}
     titles |= {name: visit.voice.say(words) for name, words in PERCENTILES.items() if looked.times}
     sort = visit.params.get("sort") or topic.columns[0]
+    rows, every = _rows(visit, board, topic, split, sort, looked.times)
     tiles = [board.tile(name) for name in dict.fromkeys((*topic.columns, *topic.lines))][:4]
     return visit.render(
         "details.html",
@@ -176,7 +178,8 @@ def details(visit: Visit) -> Response:
         tiles=tiles,
         anything=any(board.total(name) for name in topic.lines),
         before=any(series.previous for series in looked.answers["time"].series if series.name in topic.lines),
-        rows=_rows(visit, board, topic, split, sort, looked.times),
+        rows=rows,
+        cut=every if every > len(rows) else 0,
         titles=list(titles.items()),
         times=looked.times,
         most=tool_times.MOST,
@@ -219,8 +222,10 @@ def _ask(store: Store, visit: Visit, topic: Topic, chosen: Period, split: str) -
     return Looked(answers, some, facets(store, visit), times, erased)
 
 
-def _rows(visit: Visit, board: Board, topic: Topic, split: str, sort: str, times: Found | None) -> list[Line]:
-    """The table: a row a key, a cell a metric, the largest of the sorted column first."""
+def _rows(
+    visit: Visit, board: Board, topic: Topic, split: str, sort: str, times: Found | None
+) -> tuple[list[Line], int]:
+    """The table: a row a key, a cell a metric, the largest of the sorted column first; and how many there are in all."""
     answer = board.answers["split"]
     values = {series.name: {row.key: row for row in series.rows} for series in answer.series}
     keys = list(dict.fromkeys(row.key for series in answer.series for row in series.rows))
@@ -234,15 +239,16 @@ def _rows(visit: Visit, board: Board, topic: Topic, split: str, sort: str, times
 
     keys.sort(key=lambda key: -(number(key, column) or 0))
     most = max((number(key, topic.columns[0]) or 0 for key in keys), default=0) or 1
-    return [
+    lines = [
         Line(
             called(visit.voice, split, key),
             100 * (number(key, topic.columns[0]) or 0) / most,
             _cells(visit, board, topic, split, key, values)
             + [Cell(visit.voice.wait(number(key, name)), number(key, name), "") for name in PERCENTILES if times],
         )
-        for key in keys
+        for key in keys[:MOST_ROWS]
     ]
+    return lines, len(keys)
 
 
 def _cells(
