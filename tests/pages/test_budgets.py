@@ -29,6 +29,12 @@ def test_a_static_file_keeps_its_budget(name: str, most: int):
     assert found and len(found.packed) <= most * KB, len(found.packed)
 
 
+@pytest.mark.parametrize("beside", ["board.css", "thread.css", "settings.css", "door.css"])
+def test_the_style_sheets_of_a_page_keep_their_budget_together(beside: str):
+    sizes = [len(found.packed) for name in ("app.css", beside) if (found := asset(name))]
+    assert len(sizes) == 2 and sum(sizes) <= 8 * KB, sizes
+
+
 @pytest.mark.parametrize(
     ("path", "html", "all_of_it"), [("analytics", 15, 60), ("conversations", 15, 25), ("conversations/5", 15, 25)]
 )

@@ -132,6 +132,32 @@ def test_without_a_script_filters_pages_themes_and_tabs_work(look: Looking):
     expect(page.locator(".thread")).to_be_visible()
 
 
+def test_when_the_server_is_gone_what_is_shown_stays(look: Looking):
+    page = look.page("analytics?range=30d")
+    shown = page.locator(".figure b").first.inner_text()
+    page.context.set_offline(True)
+    page.locator(".seg a", has_text="90d").click()
+    expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+    assert page.locator(".figure b").first.inner_text() == shown and "range=30d" in page.url
+    page.context.set_offline(False)
+    page.locator(".seg a", has_text="90d").click()
+    page.wait_for_url("**range=90d*")
+    expect(page.locator("#gone")).to_be_hidden()
+    look.said.clear()  # what the browser says of a line that is down
+
+
+def test_a_form_is_sent_once_however_often_its_button_is_pressed(look: Looking):
+    page = look.page("analytics")
+    page.locator("summary", has_text="Save report").click()
+    pressed = """button => {
+      let sent = 0;
+      addEventListener('submit', event => { if (!event.defaultPrevented) sent += 1; event.preventDefault(); });
+      for (let n = 0; n < 3; n++) button.click();
+      return [sent, button.getAttribute('aria-busy')];
+    }"""
+    assert page.locator("form[action*='reports/save'] button").evaluate(pressed) == [1, "true"]
+
+
 def test_the_theme_of_the_system_needs_no_script_and_does_not_flash(look: Looking):
     page = look.page("analytics", theme="auto", color_scheme="dark")
     assert page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor") == "rgb(12, 14, 18)"

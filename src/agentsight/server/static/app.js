@@ -29,9 +29,11 @@ async function swap(url, remember = true) {
       if (again.type === 'search') { if (remember) again.value = focused.value; again.setSelectionRange(at, at); } // they typed on meanwhile
     }
     start(main);
+    if ($('#gone')) $('#gone').hidden = true;
     say($('.chips', main)?.innerText ?? document.title);
   } catch (error) {
-    if (error.name !== 'AbortError') location.assign(url);
+    if (error instanceof TypeError && $('#gone')) $('#gone').hidden = false; // no answer: what is shown stays
+    else if (error.name !== 'AbortError') location.assign(url);
   } finally { main.removeAttribute('aria-busy'); }
 }
 function address(form) {
@@ -52,6 +54,13 @@ addEventListener('click', event => {
   for (const menu of all('details.menu[open]')) if (!menu.contains(event.target)) menu.open = false;
 });
 addEventListener('submit', event => {
+  const form = event.target;
+  if (form.method === 'post') { // once is enough, however slow the line; what comes back may be a file
+    if (form.dataset.sent) return event.preventDefault();
+    form.dataset.sent = '1';
+    event.submitter?.setAttribute('aria-busy', 'true');
+    setTimeout(() => { delete form.dataset.sent; event.submitter?.removeAttribute('aria-busy'); }, 8000);
+  }
   if (event.target.matches('form[data-swap]')) { event.preventDefault(); swap(address(event.target)); }
 });
 let later, worn;
