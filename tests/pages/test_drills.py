@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -94,9 +95,25 @@ class Oracle:
                 self.told(head, by) == asked[by].lower()
                 for by in ("country", "device", "source", "language")
                 if by in asked
-            ):
+            ) and not self.ruled_out(head, asked):
                 found[id] += 1
         return found
+
+    @cached_property
+    def ran(self) -> dict[int, set[str]]:
+        found: dict[int, set[str]] = defaultdict(set)
+        for row in self.events:
+            if row["kind"] == "action":
+                found[row["conversation"]].add(row["name"])
+        return found
+
+    def ruled_out(self, head: Row, asked: httpx.QueryParams) -> bool:
+        """By a filter that says what must not be so."""
+        return (
+            any(self.told(head, by) in asked.get_list(f"{by}__not") for by in ("source", "language"))
+            or any(part in (head["customer_id"] or "") for part in asked.get_list("customer_id__icontains__not"))
+            or not self.ran[head["id"]].isdisjoint(asked.get_list("action_name__not"))
+        )
 
     @staticmethod
     def told(head: Row, by: str) -> str:
@@ -151,6 +168,16 @@ def test_every_number_of_the_sample_data_opens_what_it_counted(site: Site, web: 
     kinds = walk(web, Oracle(site.storage, site.agents[slug]), site.base, "?range=30d&tz=Europe/Berlin")
     assert kinds >= {"started", "messages", "users", "answered", "timed", "escalated", "feedback", "tokens", "tool_runs",
                      "tool_errors", "clicks"}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_every_number_opens_what_it_counted_under_filters_that_say_is_not(site: Site, web: httpx.Client):
+    oracle = Oracle(site.storage, site.agents[site.base.rpartition("/")[2]])
+    negated = (
+        "&source__not=web&source__not=viber&language__not=de&customer_id__icontains__not=9&action_name__not=open_ticket"
+    )
+    kinds = walk(web, oracle, site.base, f"?range=12m&by=month&compare=0{negated}")
+    assert kinds >= {"started", "messages", "users", "answered", "feedback", "tool_runs"}
 
 
 @pytest.mark.slow

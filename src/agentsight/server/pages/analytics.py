@@ -103,7 +103,7 @@ def _look(store: Store, visit: Visit, chosen: Period) -> Looked:
 
 def drill(visit: Visit, chosen: Period) -> Drill:
     """Addresses of exactly the conversations behind a number of this page."""
-    kept = {name: value for name, value in visit.params.multi_items() if filters.is_filter(name) and value}
+    kept = {name: values for name, values in filters.parameters(visit).items() if filters.is_filter(name)}
 
     def address(name: str, by: str | None = None, row: Row | None = None) -> str:
         return visit.link("conversations", {**kept, **behind(chosen, name, by, row)})

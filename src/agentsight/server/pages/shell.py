@@ -488,8 +488,9 @@ def pulse(store: Store) -> str:
 
 # -- small things ----------------------------------------------------------------------------------------------------
 def query(pairs: Iterable[tuple[str, object]]) -> str:
-    """A query string with its `?`; empty when there is nothing to say."""
-    given = [f"{_quoted(name)}={_quoted(str(value))}" for name, value in pairs if value is not None and value != ""]
+    """A query string with its `?`; empty when there is nothing to say. A list says its name once for each value."""
+    every = ((name, one) for name, value in pairs for one in (value if isinstance(value, list) else (value,)))
+    given = [f"{_quoted(name)}={_quoted(str(value))}" for name, value in every if value is not None and value != ""]
     return "?" + "&".join(given) if given else ""
 
 
