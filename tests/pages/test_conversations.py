@@ -69,6 +69,33 @@ def test_a_chip_takes_its_condition_out(look: Looking):
     assert page.locator(".chips .chip").count() == 1
 
 
+def test_a_word_in_a_chip_turns_its_condition_round(web: httpx.Client, site: Site):
+    def chips(query: str) -> list[str]:
+        page = web.get(f"{site.base}/conversations?{query}", headers={"accept-language": "en-GB"}).text
+        found = re.findall(r'<span class="chip">(.*?)</a></span>', page, re.DOTALL)
+        return [" ".join(re.sub("<[^>]+>", " ", one).split()) for one in found]
+
+    def turned(query: str, word: str) -> str:
+        page = web.get(f"{site.base}/conversations?{query}", headers={"accept-language": "en-GB"}).text
+        href = re.search(rf'<a class="op" href="([^"]+)"[^>]*>{word}</a>', page)
+        assert href, page[:200]
+        return html.unescape(href[1]).partition("?")[2]
+
+    assert chips("source=web&search=true") == ["Source is web", "Search true"]
+    assert turned("source=web&escalated=true", "is") == "escalated=true&source__not=web"
+    assert turned("source__not=web&source__not=viber", "is not") == "source__not=viber&source=web"
+    assert turned("customer_id__icontains=7", "contains") == "customer_id__icontains__not=7"
+    assert turned("name__not=refund", "does not contain") == "name=refund"
+    assert turned("escalated=true", "yes") == "escalated=false"
+    moved = web.get(
+        f"{site.base}/conversations?source=web&field=country&op=not_is&value=germany", follow_redirects=False
+    )
+    assert moved.status_code == 303 and moved.headers["location"].endswith("?source=web&country__not=DE")
+    for nothing in ("field=&op=not_is&value=x", "field=nowhere&op=&value=x", "field=source&op=contains&value="):
+        bare = web.get(f"{site.base}/conversations?{nothing}", follow_redirects=False)
+        assert bare.status_code == 303 and bare.headers["location"].endswith("/conversations")
+
+
 def test_searching_keeps_the_cursor_and_narrows_as_one_types(look: Looking):
     page = look.page("conversations")
     page.keyboard.press("/")

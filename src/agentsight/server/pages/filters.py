@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 
 from agentsight import wire
 from agentsight.core import conversations
@@ -38,7 +39,8 @@ FIELDS = {
 }
 """What a condition may be about: the filter that says it is so, and the one that says it contains."""
 _SAID = {name: field for field, names in FIELDS.items() for name in names if name}
-_FLAGS = {"true": "false", "false": "true"}
+_FLAGS = frozenset(field.name for field in dataclass_fields(Filter) if "bool" in str(field.type))
+_OTHER = {"true": "false", "false": "true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,8 @@ def _chip(visit: Visit, name: str, value: str) -> Chip:
         rest = [pair for pair in others if pair[0] != opposite or opposite.endswith(NOT)]
         flipped = visit.path + query([*rest, (opposite, value)])
         return Chip(fields(voice)[_SAID[plain]], words, without, operators(voice)[_op(name)], flipped)
-    flipped = visit.path + query([*others, (name, _FLAGS[value])]) if value in _FLAGS else ""
-    if flipped:
+    if name in _FLAGS and value in _OTHER:
+        flipped = visit.path + query([*others, (name, _OTHER[value])])
         return Chip(label(voice, name), "", without, words, flipped)
     return Chip(label(voice, name), words, without)
 
@@ -256,7 +258,7 @@ def shown(voice: Voice, name: str, value: str) -> str:
         where, _ = conversations.parse_filter_leniently({name: [value]})
         moment_us = getattr(where, name)
         return voice.when(moment_us) if moment_us is not None else value
-    if value.lower() in ("true", "false"):
+    if name in _FLAGS and value.lower() in ("true", "false"):
         return voice.say("yes") if value.lower() == "true" else voice.say("no")
     return {
         "positive": voice.say("positive"),
