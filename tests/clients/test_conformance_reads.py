@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from agentsight.core import sessions, tenancy
+from agentsight.storage import open_storage
 from served import Api, Server, at, event, message
 from spanned import llm, rows, send, tool, turn, whole
 
@@ -611,3 +615,48 @@ def test_15_and_75_a_refused_batch_comes_again_and_a_write_is_tried_once(api: Ap
     assert told == {"listed": ["c"], "raised": "RateLimitError" if status == 429 else "ServerError"}
     assert moody.asked.count("POST /api/ingest/") == 2 and moody.asked.count("POST /api/tickets/") == 1
     assert len(rows(api, "/api/spans/")) == 1
+
+
+# -- people, who have many agents ------------------------------------------------------------------------------------
+def test_a_person_sees_what_several_agents_said_in_one_list_and_tickets_say_whose_they_are(server: Server):
+    organization = f"house-{uuid.uuid4().hex[:8]}"
+    for agent in ("one", "two"):
+        with server.api(agent, organization) as api:
+            send(api, f"c-{agent}", turn(("end_user", f"words of {agent}")))
+
+    def person(store: Any) -> tuple[str, int]:
+        owner = store.tenants.organization_named(organization)
+        now_us = time.time_ns() // 1000
+        user = tenancy.add_user(store, owner, f"{organization}@example.com", "member", (), now_us)
+        return sessions.start(store, user, now_us), store.tenants.agents(owner.id)[0].id
+
+    storage = open_storage(server.database)
+    session, agent_id = storage.write(person).result()
+    storage.close()
+    with httpx.Client(base_url=server.url, cookies={"session": session}, timeout=30) as web:
+        listed = web.get("/api/conversations/").json()["results"]
+        assert {row["messages"][0]["content"] for row in listed} == {"words of one", "words of two"}
+        nobodys = web.post("/api/tickets/", json={"title": "x"})
+        assert nobodys.status_code == 400 and "agent" in nobodys.json()["fields"]
+        made = web.post("/api/tickets/", json={"title": "x", "agent": agent_id})
+        assert made.status_code == 201 and made.json()["author"] == f"{organization}@example.com"
+        said = web.post(f"/api/tickets/{made.json()['id']}/comments/", json={"body": "y"}).json()
+        assert said["role"] == "dev"
+        assert web.get("/api/spans/").json()["count"] == 2
+
+
+def test_58_a_second_run_of_an_older_client_is_one_of_the_same_action(api: Api):
+    for place in range(2):
+        log = {"conversation_id": "c", "action_name": "look", "duration_ms": 5, "timestamp": at(place)}
+        assert api.post("/api/action_logs/", json=log).status_code == 201
+    (action,) = rows(api, "/api/actions/")
+    assert (action["name"], len(api.get(f"/api/actions/{action['id']}/logs/").json())) == ("look", 2)
+    assert {row["action_logs"][0]["action"] for row in whole(api, "c")["messages"]} == {action["id"]}
+
+
+def test_older_clients_usage_is_in_the_list_too(api: Api):
+    told = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "embedding_tokens": 0}
+    log = {"conversation_id": "c", "action_name": "token_usage", "metadata": told, "timestamp": at(0)}
+    assert api.post("/api/action_logs/", json=log).status_code == 201
+    (used,) = rows(api, "/api/token-usage/")
+    assert (used["total_tokens"], used["turn_id"], used["model"], used["cost_source"]) == (10, None, None, "unpriced")

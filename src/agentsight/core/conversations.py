@@ -202,10 +202,20 @@ def transcript(store: Store, scope: Scope, id: int, *, deleted: bool = False) ->
 
 
 def transcripts(store: Store, heads: Sequence[Conversation]) -> list[Transcript]:
-    """The transcripts of these conversations of one agent, in the same order; four reads whatever their number."""
-    if not heads:
-        return []
-    agent_id, ids = heads[0].agent_id, [head.id for head in heads]
+    """The transcripts of these conversations, in the same order; four reads an agent, whatever their number."""
+    of_agent: dict[int, list[Conversation]] = {}
+    for head in heads:
+        of_agent.setdefault(head.agent_id, []).append(head)
+    found = {
+        whole.conversation.id: whole
+        for agent_id, own in of_agent.items()
+        for whole in _transcripts_of(store, agent_id, own)
+    }
+    return [found[head.id] for head in heads]
+
+
+def _transcripts_of(store: Store, agent_id: int, heads: Sequence[Conversation]) -> list[Transcript]:
+    ids = [head.id for head in heads]
     events = store.timeline.of(agent_id, ids)
     files = store.conversations.attachments(agent_id, ids)
     feedbacks = store.conversations.feedbacks(agent_id, ids)

@@ -27,6 +27,7 @@ FILTERS: Mapping[str, Reader] = {
 }
 ORDERS = ("started_at", "ended_at", "duration_ms", "id", "kind", "name")
 MOST_OF_TRACE = 5_000  # spans shown of one trace
+DEEPEST = 100  # levels of its tree, for writers of JSON and readers of pages go only so deep
 Named = tuple[Span, str]
 """A span and the conversation_id of its conversation."""
 
@@ -76,28 +77,50 @@ def trace(store: Store, scope: Scope, trace_id: str) -> tuple[list[Named], bool]
 def tree(rows: Sequence[tuple[Span, dict[str, Any]]]) -> list[dict[str, Any]]:
     """The rows of a trace, each with its `children`; those whose parent is not there are roots.
 
-    A span that is its own ancestor, as only a broken client tells, is a root too.
+    So is one of a circle, as only a broken client tells it. What lies deeper than DEEPEST stands on that level.
     """
     by_span: dict[str, dict[str, Any]] = {}
     for span, row in rows:
         row["children"] = []
         by_span.setdefault(span.span_id, row)
-    parents = {span.span_id: span.parent_span_id for span, _ in reversed(rows)}
-    roots = []
-    for span, row in rows:
-        above = by_span.get(span.parent_span_id or "")
-        if above is None or above is row or _circles(span.span_id, parents):
+    above = {id(row): by_span.get(span.parent_span_id or "") for span, row in rows}
+    for _, row in rows:
+        if (parent := above[id(row)]) is not None:
+            parent["children"].append(row)
+    roots = [row for _, row in rows if above[id(row)] is None]
+    reached: set[int] = set()
+    for root in roots:
+        _reach(root, reached)
+    for _, row in rows:
+        if id(row) not in reached:  # a circle: its first span is its root
+            parent = above[id(row)] or {"children": [row]}
+            parent["children"] = [child for child in parent["children"] if child is not row]
             roots.append(row)
-        else:
-            above["children"].append(row)
+            _reach(row, reached)
     return roots
 
 
-def _circles(span_id: str, parents: Mapping[str, str | None]) -> bool:
-    seen, at = {span_id}, parents.get(span_id)
-    while at is not None and at in parents:
-        if at in seen:
-            return at == span_id
-        seen.add(at)
-        at = parents[at]
-    return False
+def _reach(root: dict[str, Any], reached: set[int]) -> None:
+    """Note everything below, and lift what lies too deep."""
+    waiting = [(root, 1)]
+    while waiting:
+        row, depth = waiting.pop()
+        reached.add(id(row))
+        row["children"] = [child for child in row["children"] if id(child) not in reached]
+        if depth == DEEPEST:
+            row["children"] = _all_below(row, reached)
+        else:
+            waiting += ((child, depth + 1) for child in row["children"])
+
+
+def _all_below(top: dict[str, Any], reached: set[int]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    waiting = list(reversed(top["children"]))
+    while waiting:
+        row = waiting.pop()
+        if id(row) not in reached:
+            reached.add(id(row))
+            found.append(row)
+            waiting += reversed(row["children"])
+            row["children"] = []
+    return found

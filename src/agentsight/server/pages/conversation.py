@@ -10,8 +10,10 @@ from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from agentsight.core import conversations as core
-from agentsight.core.model import Attachment, Conversation, Event, Feedback
+from agentsight.core import spans
+from agentsight.core.model import Attachment, Comment, Conversation, Event, Feedback, Span, Ticket
 from agentsight.core.ports import Store
+from agentsight.core.sight import EVERYTHING
 from agentsight.errors import InvalidEvent, NotFound
 
 from .. import render
@@ -23,6 +25,7 @@ from .shell import Visit, act, page, query
 WINDOW = 200  # events on one page
 AROUND = 60  # of them before the one asked for
 WHOLE = 1_500  # a conversation up to this long is read whole, for its token sum and its places
+STEPS, DEEPEST = 200, 5  # spans on one page, and steps to the side
 _END = 2**62
 
 
@@ -46,6 +49,8 @@ class Opened:
     places: list[str]
     newer: Conversation | None
     older: Conversation | None
+    tickets: list[tuple[Ticket, list[Comment]]]
+    steps: list[tuple[int, Span]]  # how deep it lies, span
 
 
 @page("conversations/{id:int}", "conversations.read")
@@ -140,7 +145,29 @@ def _open(store: Store, visit: Visit) -> Opened:
         _places(visit, head),
         newer,
         older,
+        _tickets(store, visit, head),
+        _steps(store, visit, head),
     )
+
+
+def _tickets(store: Store, visit: Visit, head: Conversation) -> list[tuple[Ticket, list[Comment]]]:
+    """What somebody wants done about it, newest first, with the threads."""
+    made = store.tickets.of_conversations(visit.scope, [head.id]).get(head.id, []) if visit.may("tickets.read") else []
+    threads = store.tickets.threads(visit.scope, [ticket.id for ticket in made])
+    return [(ticket, threads.get(ticket.id, [])) for ticket in made]
+
+
+def _steps(store: Store, visit: Visit, head: Conversation) -> list[tuple[int, Span]]:
+    """The first spans of it, each with how deep it lies; they hold everything: only who may see everything sees them."""
+    if visit.sight != EVERYTHING:
+        return []
+    found = store.spans.page(visit.scope, {"conversation": head.id}, "started_at", STEPS, 0)
+    steps, waiting = [], [(0, row) for row in reversed(spans.tree([(span, {"span": span}) for span, _ in found]))]
+    while waiting:
+        depth, row = waiting.pop()
+        steps.append((min(depth, DEEPEST), row["span"]))
+        waiting += ((depth + 1, child) for child in reversed(row["children"]))
+    return steps
 
 
 def _places(visit: Visit, head: Conversation) -> list[str]:
