@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, 
 from agentsight.core.measures import DIMENSIONS, UNKNOWN, normal
 from agentsight.core.model import Attachment, Conversation, Feedback, Filter, Scope
 
-from .counted import counted
+from .counted import belongs, counted
 from .rows import Driver, dump, load
 from .schema import attachment, event, facet, feedback, ticket
 from .schema import conversation as table
@@ -206,11 +206,15 @@ class SqlConversations:
             if value is not None and value != ():
                 clauses.append(predicate(self, scope, value))
         if where.feedback_sentiment is not None or where.feedback_source is not None:
-            clauses.append(_given(where.feedback_sentiment, where.feedback_source))
+            clauses.append(_given(self._driver, where.feedback_sentiment, where.feedback_source))
         if where.counted_by is not None:
-            clauses.append(counted(where))
+            clauses.append(counted(self._driver, where))
         for name, value in where.unless:
-            clause = _given(value, None) if name == "feedback_sentiment" else PREDICATES[name](self, scope, value)
+            clause = (
+                _given(self._driver, value, None)
+                if name == "feedback_sentiment"
+                else PREDICATES[name](self, scope, value)
+            )
             clauses.append(not_(func.coalesce(clause, false())))  # what nobody told is not it
         return clauses
 
@@ -235,7 +239,7 @@ class SqlConversations:
             hits = dialect.conversations_saying(driver, scope.agent_ids, text, _FEW_MESSAGES)
             if hits is not None:
                 return table.c.id.in_(hits), True
-        own = (event.c.conversation == table.c.id, event.c.agent_id == table.c.agent_id, event.c.kind == "message")
+        own = (*belongs(driver, event), event.c.kind == "message")
         said = exists().where(*own, dialect.contains(event.c.content, text))
         if known is None and to_count and certain:
             live = (table.c.agent_id.in_(scope.agent_ids), table.c.deleted_us.is_(None))
@@ -344,9 +348,9 @@ def _newer(place: tuple[int, int]) -> ColumnElement[bool]:
     return tuple_(table.c.started_us, table.c.id) > place
 
 
-def _given(sentiment: str | None, source: str | None) -> ColumnElement[bool]:
+def _given(driver: Driver, sentiment: str | None, source: str | None) -> ColumnElement[bool]:
     """One and the same feedback row has this sentiment and this source."""
-    clause = and_(feedback.c.conversation == table.c.id, feedback.c.agent_id == table.c.agent_id)
+    clause = and_(*belongs(driver, feedback))
     if sentiment is not None:
         clause = and_(clause, feedback.c.sentiment == sentiment)
     if source is not None:
@@ -354,20 +358,20 @@ def _given(sentiment: str | None, source: str | None) -> ColumnElement[bool]:
     return exists().where(clause)
 
 
-def _ticketed() -> ColumnElement[bool]:
-    return exists().where(ticket.c.conversation == table.c.id, ticket.c.agent_id == table.c.agent_id)
+def _ticketed(driver: Driver) -> ColumnElement[bool]:
+    return exists().where(*belongs(driver, ticket))
 
 
-def _ran(name: str) -> ColumnElement[bool]:
-    own = and_(event.c.conversation == table.c.id, event.c.agent_id == table.c.agent_id)
+def _ran(driver: Driver, name: str) -> ColumnElement[bool]:
     if name == "token_usage":  # what older clients call token usage is no action here, but still found by that name
-        return exists().where(own, event.c.kind == "token_usage")
-    return exists().where(own, event.c.kind == "action", event.c.name == name)
+        return exists().where(*belongs(driver, event), event.c.kind == "token_usage")
+    named = (event.c.kind == "action", event.c.name == name)  # an index knows these of each agent
+    return exists().where(event.c.conversation == table.c.id, event.c.agent_id == table.c.agent_id, *named)
 
 
 def _ran_like(store: SqlConversations, text: str) -> ColumnElement[bool]:
-    own = and_(event.c.conversation == table.c.id, event.c.agent_id == table.c.agent_id)
-    return exists().where(own, event.c.kind == "action", store.contains(event.c.name, text))
+    own = belongs(store._driver, event)
+    return exists().where(*own, event.c.kind == "action", store.contains(event.c.name, text))
 
 
 def _search(store: SqlConversations, scope: Scope, text: str) -> ColumnElement[bool]:
@@ -407,12 +411,12 @@ PREDICATES: dict[str, Callable[[SqlConversations, Scope, Any], ColumnElement[boo
     "has_feedback": lambda store, scope, value: (table.c.feedback_count > 0).is_(value),
     "message_contains": lambda store, scope, value: store.says(scope, value),
     "search": _search,
-    "action_name": lambda store, scope, value: _ran(value),
+    "action_name": lambda store, scope, value: _ran(store._driver, value),
     "action_name__icontains": lambda store, scope, value: _ran_like(store, value),
     "has_action": lambda store, scope, value: (table.c.action_count > 0).is_(value),
     "has_error": lambda store, scope, value: (table.c.error_count > 0).is_(value),
     "escalated": lambda store, scope, value: table.c.is_escalated.is_(value),
     "metadata": lambda store, scope, value: store.describes(value),
-    "include_tickets": lambda store, scope, value: _ticketed() if value else true(),
+    "include_tickets": lambda store, scope, value: _ticketed(store._driver) if value else true(),
 }
 """One predicate per filter name of `wire.FILTERS`; those for feedback and `counted_*` stand beside."""

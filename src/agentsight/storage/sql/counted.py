@@ -11,10 +11,19 @@ from agentsight.core import measures as m
 from agentsight.core.measures import UNKNOWN
 from agentsight.core.model import Filter
 
+from .rows import Driver
 from .schema import conversation, event, feedback, tally
 
+Clause = Callable[[Driver, Filter], ColumnElement[bool]]
 
-def counted(where: Filter) -> ColumnElement[bool]:
+
+def belongs(driver: Driver, of: Any, to: Any = conversation) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """What ties rows to the conversation of `to`: they are found along it, never along all rows of its agent."""
+    id = to.c.id if to is conversation else to.c.conversation
+    return of.c.conversation == id, driver.beside(of.c.agent_id) == to.c.agent_id
+
+
+def counted(driver: Driver, where: Filter) -> ColumnElement[bool]:
     """A conversation adds something to what `where.counted_by` names, inside its time, under its key.
 
     Its tally says so at once; its events where the time is no whole quarters of an hour, or it is deleted.
@@ -22,7 +31,7 @@ def counted(where: Filter) -> ColumnElement[bool]:
     measure = _MEASURES.get(where.counted_by or "")
     bounds = (where.counted_from or 0, where.counted_to or 0)
     if measure is None or where.include_deleted or any(us % m.BUCKET_US for us in bounds):
-        return _CLAUSES[where.counted_by or ""](where)
+        return _CLAUSES[where.counted_by or ""](driver, where)
     added = _added(measure, where)
     return and_(_named(), added) if where.counted_by == "users" else added
 
@@ -52,13 +61,13 @@ def _between(column: Any, where: Filter) -> ColumnElement[bool]:
     return and_(*bounds)
 
 
-def _started(*clauses: Any) -> Callable[[Filter], ColumnElement[bool]]:
-    return lambda where: and_(_between(conversation.c.started_us, where), *clauses)
+def _started(*clauses: Any) -> Clause:
+    return lambda driver, where: and_(_between(conversation.c.started_us, where), *clauses)
 
 
-def _event(kind: str, *clauses: Any, keyed: bool = False) -> Callable[[Filter], ColumnElement[bool]]:
-    def clause(where: Filter) -> ColumnElement[bool]:
-        own = [event.c.conversation == conversation.c.id, event.c.agent_id == conversation.c.agent_id]
+def _event(kind: str, *clauses: Any, keyed: bool = False) -> Clause:
+    def clause(driver: Driver, where: Filter) -> ColumnElement[bool]:
+        own = [*belongs(driver, event)]
         if keyed and where.counted_key is not None:
             own.append(func.coalesce(func.nullif(event.c.name, ""), UNKNOWN) == where.counted_key)
         return exists().where(*own, event.c.kind == kind, _between(event.c.occurred_us, where), *clauses)
@@ -66,30 +75,27 @@ def _event(kind: str, *clauses: Any, keyed: bool = False) -> Callable[[Filter], 
     return clause
 
 
-def _spoken(where: Filter) -> ColumnElement[bool]:
+def _spoken(driver: Driver, where: Filter) -> ColumnElement[bool]:
     """The latest customer feedback was given then, and says so."""
     later = feedback.alias("later")
     latest = ~exists().where(
-        later.c.conversation == feedback.c.conversation,
-        later.c.agent_id == feedback.c.agent_id,
+        *belongs(driver, later, feedback),
         later.c.source == "customer",
         tuple_(later.c.created_us, later.c.id) > tuple_(feedback.c.created_us, feedback.c.id),
     )
-    own = [feedback.c.conversation == conversation.c.id, feedback.c.agent_id == conversation.c.agent_id]
-    own.append(feedback.c.source == "customer")
+    own = [*belongs(driver, feedback), feedback.c.source == "customer"]
     if where.counted_key is not None:
         own.append(feedback.c.sentiment == where.counted_key)
     return exists().where(*own, _between(feedback.c.created_us, where), latest)
 
 
-def _answered(where: Filter) -> ColumnElement[bool]:
+def _answered(driver: Driver, where: Filter) -> ColumnElement[bool]:
     """An agent message then, whose last message before it of anybody but the system is the customer's."""
     reply, earlier = event.alias("reply"), event.alias("earlier")
     previous = (
         select(earlier.c.sender)
         .where(
-            earlier.c.conversation == reply.c.conversation,
-            earlier.c.agent_id == reply.c.agent_id,
+            *belongs(driver, earlier, reply),
             earlier.c.kind == "message",
             earlier.c.sender != "system",
             or_(
@@ -105,8 +111,7 @@ def _answered(where: Filter) -> ColumnElement[bool]:
         .scalar_subquery()
     )
     return exists().where(
-        reply.c.conversation == conversation.c.id,
-        reply.c.agent_id == conversation.c.agent_id,
+        *belongs(driver, reply),
         reply.c.kind == "message",
         reply.c.sender == "agent",
         _between(reply.c.occurred_us, where),
@@ -117,13 +122,13 @@ def _answered(where: Filter) -> ColumnElement[bool]:
 _MESSAGE = _event("message", event.c.sender != "system")
 _TOOL = event.c.name != "token_usage"
 
-_CLAUSES: dict[str, Callable[[Filter], ColumnElement[bool]]] = {
+_CLAUSES: dict[str, Clause] = {
     "started": _started(conversation.c.is_used.is_(True)),
     "opened": _started(conversation.c.is_opened.is_(True)),
     "escalated": _started(conversation.c.is_used.is_(True), conversation.c.is_escalated.is_(True)),
     "timed": _started(conversation.c.ended_us.is_not(None)),
     "messages": _MESSAGE,
-    "users": lambda where: and_(_named(), _MESSAGE(where)),
+    "users": lambda driver, where: and_(_named(), _MESSAGE(driver, where)),
     "answered": _answered,
     "feedback": _spoken,
     "tool_runs": _event("action", _TOOL, keyed=True),

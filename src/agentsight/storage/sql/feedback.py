@@ -57,7 +57,7 @@ class SqlFeedback:
     @property
     def _predicates(self) -> Predicates:
         contains = self._driver.dialect.contains
-        promoted = and_(ticket.c.agent_id == table.c.agent_id, ticket.c.feedback == table.c.id)
+        promoted = and_(self._driver.beside(ticket.c.agent_id) == table.c.agent_id, ticket.c.feedback == table.c.id)
         said = func.coalesce(table.c.comment, "") != ""
         return {
             "agent": lambda value: table.c.agent_id == value,

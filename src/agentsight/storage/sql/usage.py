@@ -76,7 +76,7 @@ class SqlUsage:
     def _predicates(self) -> Predicates:
         turn = self._turn
         broken = exists().where(
-            trace_span.c.agent_id == table.c.agent_id,
+            self._driver.beside(trace_span.c.agent_id) == table.c.agent_id,
             trace_span.c.conversation == table.c.conversation,
             trace_span.c.kind == "turn",
             trace_span.c.incomplete.is_not(None),
