@@ -71,6 +71,7 @@ PARTS = (
 _MAYBE = frozenset({"conversation", "message", "feedback"})  # of feedback and tickets that are about nothing more exact
 LEFT = frozenset(
     {
+        "delivery",  # what was sent to it
         "host_name",  # where people find this installation
         "invitation",
         "marker",
