@@ -166,7 +166,7 @@ class Postgresql:
     def fresh(self) -> str:
         """The URL of a database with today's tables, and nothing in them; spread, where the server can."""
         if self.has_citus and not self._stand_in:  # a database that is spread is no template for others
-            return self._spread(self.empty())
+            return self._spread(self.joined())
         if self._template is None:
             self._template = self.empty()
             if self.has_citus:
@@ -177,8 +177,14 @@ class Postgresql:
                 opened.close()
         return self._create(f" TEMPLATE {self._name(self._template)}")
 
-    def _spread(self, url: str) -> str:
+    def joined(self) -> str:
+        """The URL of a database with nothing in it, which can be spread."""
+        url = self.empty()
         self._join(self._name(url))
+        return url
+
+    @staticmethod
+    def _spread(url: str) -> str:
         opened: Any = open_storage(url)
         migrate(opened)
         opened.distribute()
