@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ import pytest
 
 from agentsight.core import sessions, tenancy
 from agentsight.storage import open_storage
+from keeping.commands import agentsight
 from served import Api, Server, at, event, message
 from spanned import llm, rows, send, tool, turn, whole
 
@@ -660,3 +663,24 @@ def test_older_clients_usage_is_in_the_list_too(api: Api):
     assert api.post("/api/action_logs/", json=log).status_code == 201
     (used,) = rows(api, "/api/token-usage/")
     assert (used["total_tokens"], used["turn_id"], used["model"], used["cost_source"]) == (10, None, None, "unpriced")
+
+
+def test_a_vote_taken_along_in_a_file_is_a_vote_on_that_message_again(api: Api, server: Server, tmp_path: Path):
+    send(api, "c", turn(("end_user", "hi"), ("agent", "ho")))
+    vote = {
+        "kind": "message",
+        "message": whole(api, "c")["messages"][1]["id"],
+        "sentiment": "negative",
+        "topic": "style",
+    }
+    assert api.post("/api/feedbacks/", json={**vote, "comment": "too bold"}).status_code == 201
+    agent = api.get("/api/me/").json()["agent_name"]
+    here: dict[str, Any] = {"data": server.data, "AGENTSIGHT_DATABASE_URL": server.database}
+    agentsight("export", "--agent", agent, "--organization", "acme", "-o", str(tmp_path / "a.jsonl"), **here)
+    words = ("import", str(tmp_path / "a.jsonl"), "--agent", f"{agent} again", "--organization", "acme")
+    outcomes = [json.loads(agentsight(*words, **here).splitlines()[-1]) for _ in range(2)]
+    assert [outcome["feedback"] for outcome in outcomes] == [1, 0]
+    with server.api(f"{agent} again") as again:
+        (given,) = rows(again, "/api/feedbacks/")
+        assert (given["kind"], given["topic"], given["comment"]) == ("message", "style", "too bold")
+        assert whole(again, "c")["messages"][1]["feedback"]["id"] == given["id"]

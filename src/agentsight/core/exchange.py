@@ -24,6 +24,8 @@ from .ports import Blobs, Store
 FORMAT = "agentsight/1"
 _END_USER = frozenset({"user", "human", "customer", "end_user"})
 _AGENT = frozenset({"assistant", "bot", "ai", "agent", "model"})
+_ON = "message_event_id"
+_VOTE = (_ON, "topic", "reason")  # what feedback on one message has beside its words
 _COUNTED = {"message": "messages", "action": "actions", "feedback": "feedback"}
 
 
@@ -100,8 +102,10 @@ def _our_draft(item: Any, conversation_id: str, blobs: Blobs | None) -> Draft | 
         draft = wire.parse(plain)
         if draft.kind == "attachment":
             draft.fields = _with_bytes(draft.fields, blobs)
-        if draft.kind == "feedback" and item.get("source") == "platform":
-            draft.fields["source"] = "platform"
+        if draft.kind == "feedback":
+            if item.get("source") == "platform":
+                draft.fields["source"] = "platform"
+            draft.fields |= {name: wire.read_text(item[name], name) for name in _VOTE if item.get(name) is not None}
         return draft
     except InvalidEvent as wrong:
         return wrong
@@ -262,13 +266,15 @@ def store(store: Store, agent: Agent, imported: Sequence[Imported], now_us: int,
     """Store conversations read from a file, inside a write transaction, and count what came of it."""
     for one in imported:
         known = store.conversations.live(agent.id, [one.conversation_id])
-        by_source: dict[str, list[Draft | InvalidEvent]] = {"customer": [], "platform": []}
+        groups: dict[tuple[bool, str], list[Draft | InvalidEvent]] = {}
         for draft in one.drafts:
-            source = draft.fields.get("source", "customer") if isinstance(draft, Draft) else "customer"
-            by_source[source if _is_feedback(draft) else "customer"].append(draft)
+            told = draft.fields if isinstance(draft, Draft) and draft.kind == "feedback" else {}
+            groups.setdefault((_ON in told, told.get("source", "customer")), []).append(draft)
         stored = False
-        for source, drafts in by_source.items():
-            verdicts = ingest.accept(store, agent, drafts, now_us, source=source) if drafts else []
+        for (are_votes, source), drafts in sorted(groups.items()):  # votes come after what they are about
+            if are_votes:
+                _place(store, agent, [draft for draft in drafts if isinstance(draft, Draft)])
+            verdicts = ingest.accept(store, agent, drafts, now_us, source=source)
             for draft, verdict in zip(drafts, verdicts, strict=True):
                 if verdict.discarded:
                     tally.reject(one.conversation_id, "was erased here and is not taken back")
@@ -280,8 +286,12 @@ def store(store: Store, agent: Agent, imported: Sequence[Imported], now_us: int,
             _restore(store, agent, one)
 
 
-def _is_feedback(draft: Draft | InvalidEvent) -> bool:
-    return isinstance(draft, Draft) and draft.kind == "feedback"
+def _place(store: Store, agent: Agent, votes: Sequence[Draft]) -> None:
+    """Say which message of ours each vote is about; one whose message is not here is about the conversation."""
+    known = store.timeline.known(agent.id, [vote.fields[_ON] for vote in votes])
+    for vote in votes:
+        if (event := known.get(vote.fields[_ON])) is not None:
+            vote.fields["message"] = event.id
 
 
 def _count(tally: Tally, key: str, draft: Draft | InvalidEvent, verdict: str) -> None:
@@ -318,7 +328,7 @@ def write_line(transcript: Transcript, blobs: Blobs) -> bytes:
         files.setdefault(file.event, []).append({"filename": file.filename, "mime_type": file.mime_type, "data": data})
     by_row = {event.id: event.event_id for event in transcript.events}
     items = [item for event in transcript.events for item in _items(event, files.get(event.id, []), by_row)]
-    items += [_feedback_item(given) for given in transcript.feedbacks]
+    items += [_feedback_item(given, by_row) for given in transcript.feedbacks]
     state: dict[str, Any] = {"overrides": head.overrides, "is_marked": head.is_marked}
     if head.deleted_us is not None:
         state["deleted_at"] = instant(head.deleted_us)
@@ -359,7 +369,8 @@ def _items(event: Event, files: list[dict[str, Any]], by_row: Mapping[int, str])
         yield {"id": event.event_id[:120] + suffix, **envelope, **body, **file}
 
 
-def _feedback_item(given: Feedback) -> dict[str, Any]:
+def _feedback_item(given: Feedback, by_row: Mapping[int, str]) -> dict[str, Any]:
+    vote = {_ON: by_row.get(given.message or 0), "topic": given.topic, "reason": given.reason}
     return {
         "id": given.event_id,
         "kind": "feedback",
@@ -368,4 +379,5 @@ def _feedback_item(given: Feedback) -> dict[str, Any]:
         "source": given.source,
         **({"comment": given.comment} if given.comment is not None else {}),
         **({"metadata": given.metadata} if given.metadata else {}),
+        **{name: told for name, told in vote.items() if told is not None},
     }
