@@ -60,8 +60,9 @@ def test_the_page_says_what_became_of_everything_that_was_sent(sender: Sender):
     assert sender.send(once, said(), said("")).json()["rejected"] == 1
     assert sender.send(once, dropped={"buffer_full": 12}).json()["duplicate"] == 1
     assert sender.send(said(), client="other/1").status_code == 200
+    assert sender.send(said(), client="AgentSight/0.1.4").status_code == 200
     assert sender.send(*[{} for _ in range(1_001)]).status_code == 413
-    wanted = {"Accepted": "3", "Duplicates": "1", "Rejected": "1", "Lost by clients": "12", "Refused requests": "1"}
+    wanted = {"Accepted": "4", "Duplicates": "1", "Rejected": "1", "Lost by clients": "12", "Refused requests": "1"}
     with sender.site.http(sender.owner) as web:
         web.headers["accept-language"] = "en-GB"
         deadline = time.monotonic() + 20 + ledger.EVERY_S
@@ -69,6 +70,7 @@ def test_the_page_says_what_became_of_everything_that_was_sent(sender: Sender):
             assert time.monotonic() < deadline, fates(page)
             time.sleep(0.3)
     assert "13 events are missing" in page
+    assert "python/0.1.4" in page and "AgentSight/0" not in page
     assert "shop-bot/2.1" in page and "other/1" in page and f"{sender.key[:12]}…" in page
     for why in ("content: is required", "buffer_full", "413 too_large"):
         assert why in page

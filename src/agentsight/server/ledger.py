@@ -28,6 +28,7 @@ KEPT_DAYS = 400
 MOST = 1_000  # different lines between two writings; what is more is counted as "other"
 DAY_S = 86_400
 _UNSAFE = re.compile(r"[^\w.+/ -]")
+_OURS = re.compile(r"^agentsight[-_]?(python)?/?", re.IGNORECASE)
 _log = logging.getLogger("agentsight.ledger")
 _Line = tuple[int, int, int, str, str, str]
 
@@ -118,4 +119,4 @@ def _whose(request: Request) -> tuple[int, int] | None:
 def _client(request: Request) -> str:
     """What sent it: the first word of its user agent, which says name and version; ours without a maker's name."""
     words = request.headers.get("user-agent", "").partition(" ")[0]
-    return _UNSAFE.sub("", words).removeprefix("agentsight-")[:60] or "unknown"
+    return _OURS.sub("python/", _UNSAFE.sub("", words))[:60] or "unknown"
