@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import re
 import socketserver
 import statistics
@@ -263,12 +264,13 @@ def test_mail_whose_links_a_request_could_bend_keeps_the_server_from_starting(tm
 
 
 # -- guessing --------------------------------------------------------------------------------------------------------
-def test_guessing_one_account_is_slowed_and_its_owner_goes_on(place: Place):
-    user = place.person("greta", password=GOOD)
+@pytest.mark.parametrize("guesses", [40, pytest.param(1_000, marks=pytest.mark.exhaustive)])
+def test_guessing_one_account_is_slowed_and_its_owner_goes_on(place: Place, guesses: int):
+    user = place.person(f"greta-{guesses}", password=GOOD)
     with place.browser(user) as live, place.browser() as web:
         codes = [
             web.post("/login", data={"email": user.email, "password": f"guess {n}"}, headers=from_address(100 + n))
-            for n in range(40)
+            for n in range(guesses)
         ]
         tried = sum(answer.status_code == 403 for answer in codes)
         assert tried <= 10 and codes[-1].status_code == 429 and int(codes[-1].headers["retry-after"]) >= 1
@@ -277,27 +279,31 @@ def test_guessing_one_account_is_slowed_and_its_owner_goes_on(place: Place):
         assert web.post("/login", data={"token": link}).status_code == 303, "and a link still works"
 
 
-def test_one_address_that_guesses_at_many_accounts_is_slowed(place: Place):
+@pytest.mark.parametrize(("accounts", "where"), [(30, 200), pytest.param(1_000, 5_000, marks=pytest.mark.exhaustive)])
+def test_one_address_that_guesses_at_many_accounts_is_slowed(place: Place, accounts: int, where: int):
+    begun = time.monotonic()
     with place.browser() as web:
         codes = [
             web.post(
-                "/login", data={"email": f"u{n}@example.com", "password": "x"}, headers=from_address(200)
+                "/login", data={"email": f"u{n}@example.com", "password": "x"}, headers=from_address(where)
             ).status_code
-            for n in range(30)
+            for n in range(accounts)
         ]
-        assert codes.count(403) <= 10 and codes[-1] == 429
-        other = web.post("/login", data={"email": "u0@example.com", "password": "x"}, headers=from_address(201))
+        waited = math.ceil(math.log2(2 + time.monotonic() - begun))  # each wait is twice the one before
+        assert codes.count(403) <= 10 + waited and codes[-1] == 429
+        other = web.post("/login", data={"email": "u0@example.com", "password": "x"}, headers=from_address(where + 1))
         assert other.status_code == 403, "others go on"
 
 
 @pytest.mark.slow
-def test_how_long_it_takes_tells_nobody_whether_an_account_exists(place: Place):
+@pytest.mark.parametrize("times_each", [60, pytest.param(500, marks=pytest.mark.exhaustive)])
+def test_how_long_it_takes_tells_nobody_whether_an_account_exists(place: Place, times_each: int):
     """The middle of many: within 5 ms. Every attempt comes from an address of its own, and failures are forgotten."""
-    user = place.person("timo", password=GOOD)
+    user = place.person(f"timo-{times_each}", password=GOOD)
     took: dict[str, list[float]] = {user.email: [], "nobody-at-all@example.com": []}
     numbers = iter(range(1_000, 3_000))
     with place.browser() as web:
-        for _ in range(60):
+        for _ in range(times_each):
             for email, times in took.items():
                 place.write(lambda store: store.people.forget_attempts_before(now_us() + 10**12))
                 told, headers = {"email": email, "password": "wrong"}, from_address(next(numbers))
