@@ -84,6 +84,20 @@ def test_what_is_over_is_read_once_and_what_is_new_is_seen(two: Any):
     assert told(ours, agent)[:2] == (3, 2), "a customer of both is one"
 
 
+def test_a_customer_of_the_same_hour_of_two_weeks_is_one(two: Any):
+    ours, _, agent = two
+    for name, days, customer in (("a", 0, "one"), ("b", 7, "one"), ("c", 14, "one"), ("d", 14, "another")):
+        said(ours, agent, name, days, customer)
+    start, scope = (TODAY - timedelta(days=59)).isoformat(), Scope(agent.organization_id, (agent.id,))
+    asked = Question(("individual_users",), start, TODAY.isoformat(), by="weekday_hour")
+    kept, counted = (
+        ours.read(lambda store, anew=anew: analytics.answer(store, scope, asked, from_events=anew))
+        for anew in (False, True)
+    )
+    assert kept == counted
+    assert sorted(row.value for row in kept.series[0].rows)[-2:] == [0, 2]
+
+
 def test_a_change_of_the_past_is_seen_at_once_whoever_made_it(two: Any):
     ours, theirs, agent = two
     said(ours, agent, "old", 20)
