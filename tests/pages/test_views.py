@@ -80,6 +80,7 @@ def test_the_palette_goes_anywhere_by_typing(look: Looking):
     page.keyboard.press("Enter")
     page.wait_for_url("**/conversations?search=parcel")
     page.keyboard.press("Control+k")
+    expect(page.get_by_role("combobox", name="Go to a page, an agent or a view")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator("#palette")).to_be_hidden()
 

@@ -53,14 +53,14 @@ class Crowd:
     def start(self) -> None:
         jobs: list[Callable[[int], None]] = [self.batches] * 3 + [self.singles] * 3 + [self.reads] * 2
         for number, job in enumerate([*jobs, self.watches, self.chats, self.streams]):
-            self._threads.append(threading.Thread(target=self._go, args=(job, number), daemon=True))
+            self._threads.append(threading.Thread(target=self._go, args=(job, number), name=job.__name__, daemon=True))
             self._threads[-1].start()
 
     def end(self) -> None:
         self.enough.set()
         for thread in self._threads:
             thread.join(60)
-            assert not thread.is_alive()
+            assert not thread.is_alive(), thread.name
 
     def _go(self, job: Callable[[int], None], number: int) -> None:
         while not self.enough.is_set():
@@ -143,7 +143,7 @@ class Crowd:
         with self.chatting("ben") as chat:
             while not self.enough.is_set():
                 run, seq, status = "", 0, ""
-                while not status:
+                while not status and not self.enough.is_set():
                     asked: dict[str, Any] = {
                         "method": "GET",
                         "url": f"/api/ben/chat/runs/{run}/events",
@@ -157,6 +157,8 @@ class Crowd:
                             if answer.status_code not in (*FINE, 429):
                                 self.wrong.append(f"stream {answer.status_code} {answer.read()[:200]!r}")
                             for told in map(json.loads, answer.iter_lines() if answer.status_code == 200 else ()):
+                                if self.enough.is_set():
+                                    return
                                 if told["type"] == "ping":
                                     continue
                                 if told["seq"] <= seq:
@@ -167,7 +169,8 @@ class Crowd:
                         self.cut += 1
                         self.taken_up += bool(run)
                     time.sleep(0.05)
-                self.ended[status] += 1
+                if status:
+                    self.ended[status] += 1
                 time.sleep(0.3)
 
     def chatting(self, who: str) -> httpx.Client:
