@@ -179,6 +179,7 @@ def test_without_a_script_every_page_opens_and_every_form_works(look: Looking, d
     to("settings/audit")
     page.get_by_label("Action").select_option("key.")
     press("Apply")
+    expect(page.locator("tbody code").first).to_have_text(re.compile(r"^key\."))
     assert set(page.locator("tbody code").all_inner_texts()) == {"key.created", "key.rotated", "key.revoked"}
     to("/profile")
     page.get_by_label("Name").fill("Heron")
