@@ -13,26 +13,33 @@ demo: .venv/server  ## install, then run the server on sample data
 
 test: .venv/dev chromium  ## install, then every check and the whole test suite
 	$(MAKE) lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not exhaustive"
+	$(call tests,not exhaustive)
+
+# Beside others no clock can be held to anything: what is timed runs after them, by itself.
+define tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "$(1) and not timed" $(2)
+	$(BIN)/python -m pytest -m "$(1) and timed" $(2)
+endef
 
 test-all: .venv/dev chromium  ## the same with the exhaustive suites, and the chat with every vendor's packages
 	$(MAKE) lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope
-	$(MAKE) test-postgresql AND=
+	$(call tests,(exhaustive or not exhaustive))
+	$(MAKE) test-postgresql WHICH="(exhaustive or not exhaustive)"
 	$(MAKE) providers
 
 # Suites that ask a server or keep data, and do not name an engine themselves.
 ENGINES := tests/clients tests/durability tests/journeys tests/keeping tests/pages tests/scale tests/seeds tests/server
-AND ?= -m "not exhaustive"
+WHICH ?= not exhaustive
+test-postgresql: export AGENTSIGHT_TEST_ENGINE := postgresql
 test-postgresql: .venv/dev chromium  ## what asks a server once more, with everything kept in PostgreSQL
-	AGENTSIGHT_TEST_ENGINE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(AND) $(ENGINES)
+	$(call tests,$(WHICH),$(ENGINES))
 
 providers: .venv/dev  ## the chat's providers and examples, in an environment for each list of tests/chat/environments
 	$(BIN)/python tests/chat/environments/run.py
 
 check: .venv/dev  ## what to run before a commit: all checks, without the slow suites
 	$(MAKE) lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not slow and not exhaustive"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not slow and not exhaustive and not timed"
 
 .PHONY: lint
 lint:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from agentsight.core.model import Span
 from agentsight.core.spans import DEEPEST, tree
 
@@ -38,6 +40,7 @@ def test_a_circle_is_cut_where_it_first_shows():
     assert named(grown({"a": "c", "b": "a", "c": "b", "own": "own"})) == [("a", [("b", [("c", [])])]), ("own", [])]
 
 
+@pytest.mark.timed
 def test_a_chain_without_end_is_lifted_and_takes_no_time():
     began = time.perf_counter()
     roots = grown({f"s{place}": f"s{place - 1}" for place in range(5_000)})

@@ -99,6 +99,7 @@ class Held:
         self._connection.close()
 
 
+@pytest.mark.timed
 def test_a_lock_of_three_seconds_is_waited_for(start: Callable[..., Server], tmp_path: Path):
     server = start()
     with server.api("bot") as api:
@@ -111,6 +112,7 @@ def test_a_lock_of_three_seconds_is_waited_for(start: Callable[..., Server], tmp
         assert [row["content"] for row in api.conversation("c")["messages"]] == ["before", "during"]
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 def test_a_lock_of_twelve_seconds_is_503_within_six_and_over_when_it_is_gone(
     start: Callable[..., Server], tmp_path: Path

@@ -161,6 +161,7 @@ def test_sixty_kills_lose_and_double_nothing(start: Callable[..., Server], tmp_p
     assert acknowledged > rounds * 10 and hits >= rounds * 0.8
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("batched", [False, True])
 def test_a_stop_under_load_takes_under_ten_seconds_and_loses_nothing(
     start: Callable[..., Server], tmp_path: Path, batched: bool

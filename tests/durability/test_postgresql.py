@@ -130,6 +130,7 @@ def backends_killed(own: Postgresql) -> Callable[[str], None]:
     return disturb
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 def test_a_database_that_restarts_as_after_a_crash_costs_nothing_but_patience(
     start: Callable[..., Server], own: Postgresql
@@ -148,6 +149,7 @@ def test_twenty_restarts_and_fifty_kills_lose_and_double_nothing(start: Callable
     disturbed(start, own, 50, backends_killed(own))
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 def test_while_the_database_is_away_writes_and_reads_are_503_and_then_they_are_not(
     start: Callable[..., Server], own: Postgresql
@@ -176,6 +178,7 @@ def test_while_the_database_is_away_writes_and_reads_are_503_and_then_they_are_n
         assert [row["content"] for row in api.conversation("c")["messages"]] == ["before", "during"]
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 def test_a_lock_held_for_long_is_503_within_six_seconds_and_over_when_it_is_gone(
     start: Callable[..., Server], postgresql: Postgresql

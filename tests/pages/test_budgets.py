@@ -100,6 +100,7 @@ def test_a_slow_phone_on_a_slow_line_sees_it_soon_and_is_not_held_up(look: Looki
     assert min(held for _, held in full) <= 150, full
 
 
+@pytest.mark.timed
 @pytest.mark.exhaustive
 def test_another_period_is_there_at_once(look: Looking):
     page = look.page("analytics")
@@ -112,6 +113,7 @@ def test_another_period_is_there_at_once(look: Looking):
     assert min(times) <= 300, times
 
 
+@pytest.mark.timed
 @pytest.mark.exhaustive
 def test_a_template_is_made_in_no_time(site: Site, web: httpx.Client):
     """A page whose numbers are remembered costs little more than its words."""
@@ -123,6 +125,7 @@ def test_a_template_is_made_in_no_time(site: Site, web: httpx.Client):
     assert min(times) <= 40, times
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("path", "most_ms"), [("analytics", 150), ("conversations", 150), ("conversations/5", 150)])
 def test_the_server_answers_soon(site: Site, web: httpx.Client, path: str, most_ms: int):
     web.get(f"{site.base}/{path}")

@@ -203,6 +203,7 @@ def test_the_transcript_shows_everything_in_order(look: Looking):
         expect(page.get_by_role("link", name=name)).to_be_visible()
 
 
+@pytest.mark.timed
 def test_twenty_thousand_messages_open_at_once_and_jump_to_the_first_error(look: Looking, long: int):
     began = time.monotonic()
     page = look.page(f"conversations/{long}")

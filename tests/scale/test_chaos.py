@@ -287,12 +287,14 @@ def check_chat(crowd: Crowd) -> None:
         assert not [prompt for prompt, times in tracked().items() if times > 1 and re.match("add task", prompt)]
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 def test_workers_that_are_killed_lose_and_double_nothing(postgresql: Postgresql, tmp_path: Path):
     crowd = chaos(postgresql, tmp_path, seconds=9, every_s=2)
     assert len(crowd.acknowledged) > 100 and len(crowd.heard) > 1
 
 
+@pytest.mark.timed
 @pytest.mark.exhaustive
 def test_two_minutes_of_killed_workers_lose_and_double_nothing(postgresql: Postgresql, tmp_path: Path):
     crowd = chaos(postgresql, tmp_path, seconds=120, every_s=2.5)

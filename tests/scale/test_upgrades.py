@@ -151,6 +151,7 @@ def copies_are_sound(folder: Path, before: str, rows: int) -> None:
         connection.close()
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "kills", "revisions"),
@@ -175,6 +176,7 @@ def test_sqlite(start: Callable[..., Server], tmp_path: Path, rows: int, kills: 
     assert hits >= kills * len(revisions) * 0.5 and max(took) <= DOWN_S
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 @pytest.mark.parametrize(("rows", "kills"), [(2_000, 3), pytest.param(100_000, 25, marks=pytest.mark.exhaustive)])
 def test_postgresql(postgresql: Postgresql, start: Callable[..., Server], tmp_path: Path, rows: int, kills: int):

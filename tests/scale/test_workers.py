@@ -126,6 +126,7 @@ def test_a_key_revoked_under_load_ends_on_every_worker_within_a_second_and_the_o
     assert set(others) == {200} and len(others) > 10 * WORKERS
 
 
+@pytest.mark.timed
 def test_an_open_page_hears_at_once_of_what_another_worker_stored(workers: Server, url: str):
     """Looking by itself alone, a page would hear of it after two seconds."""
     storage = open_storage(url)

@@ -511,6 +511,7 @@ def test_initializing_makes_one_request_now_and_changes_nothing_here(tracker, re
     assert caught.value.status_code == 400 and caught.value.response_data == {"conversation_id": ["is odd"]}
 
 
+@pytest.mark.timed
 def test_tracking_makes_no_request_and_takes_less_than_a_millisecond(tracker, recorder):
     started = time.perf_counter()
     for _ in range(1000):

@@ -134,6 +134,7 @@ def test_a_separate_tracker_needs_a_key(tracker, environment):
         ConversationTracker.separate(endpoint="http://127.0.0.1:9")
 
 
+@pytest.mark.timed
 def test_without_a_background_it_sends_when_asked_and_only_as_long_as_asked(tracker, recorder):
     recorder.always = (503, {"detail": "not now"})
     other = ConversationTracker.separate(KEY, recorder.url, spool="off", background=False)

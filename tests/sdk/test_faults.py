@@ -162,6 +162,7 @@ def test_retry_after_is_honoured(tracker, recorder):
     assert time.monotonic() - started >= 1
 
 
+@pytest.mark.timed
 def test_a_long_retry_after_is_not_waited_for(tracker, recorder):
     recorder.faults = [(429, {"detail": "busy"}, {"Retry-After": "120"})]
     two(tracker)
@@ -189,6 +190,7 @@ def test_an_endpoint_that_cannot_work_costs_neither_data_nor_exceptions(tracker,
     assert recorder.contents() == ["one", "two"]
 
 
+@pytest.mark.timed
 def test_an_answer_that_trickles_is_cut_off(tracker, recorder, monkeypatch):
     monkeypatch.setattr(sender_module, "WAIT_S", 1.0)
 
@@ -207,6 +209,7 @@ def test_an_answer_that_trickles_is_cut_off(tracker, recorder, monkeypatch):
     recorder.wait(2)
 
 
+@pytest.mark.timed
 def test_sending_on_an_event_loop_returns_at_once_and_delivers(tracker, recorder):
     recorder.always = slow
 
@@ -338,6 +341,7 @@ def test_large_events_are_split_by_size(tracker, recorder):
     assert all(len(request.raw) <= 1_050_000 for request in recorder.requests)
 
 
+@pytest.mark.timed
 def test_tracking_stays_quick_while_the_server_hangs(tracker, recorder):
     with socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))

@@ -295,6 +295,7 @@ def test_one_address_that_guesses_at_many_accounts_is_slowed(place: Place, accou
         assert other.status_code == 403, "others go on"
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 @pytest.mark.parametrize("times_each", [60, pytest.param(500, marks=pytest.mark.exhaustive)])
 def test_how_long_it_takes_tells_nobody_whether_an_account_exists(place: Place, times_each: int):
