@@ -1,4 +1,7 @@
-"""What core asks of storage. Every method but those that find a principal takes a scope or an agent first."""
+"""What core asks of storage. Every method but those that find a principal takes a scope or an agent first.
+
+Its files are named as those of `model` (the records) and of `storage/sql/schema` (the tables).
+"""
 
 from __future__ import annotations
 
