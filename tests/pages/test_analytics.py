@@ -7,6 +7,7 @@ import html
 import io
 import re
 from typing import Any
+from urllib.parse import quote_plus
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -70,8 +71,11 @@ def test_a_tile_opens_exactly_its_conversations(site: Site, web: httpx.Client, n
 def test_every_row_of_a_split_opens_exactly_its_conversations(site: Site, web: httpx.Client, by: str):
     text = web.get(f"{site.base}/analytics").text
     api = answered(web, metric="total_conversations", by=by, **period_of(text))
-    for row in api["total_conversations"]["rows"]:
-        links = re.findall(rf'href="([^"]*[?;]{by}={re.escape(row["key"])}[^"]*)"', text)
+    rows = api["total_conversations"]["rows"]
+    shown = [row for row in rows if row["key"] != "unknown"] if by == "country" else rows[:6]  # nowhere is on no map
+    assert len(shown) > 2
+    for row in shown:
+        links = re.findall(rf'href="([^"]*[?;]{by}={re.escape(quote_plus(row["key"]))}(?:&[^"]*)?)"', text)
         assert links, row
         assert counted(web.get(html.unescape(links[0])).text) == row["value"], row
 
