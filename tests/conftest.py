@@ -27,7 +27,6 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def postgresql() -> Postgresql:
     """A PostgreSQL server that makes databases."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
     return shared_postgresql()
 
 

