@@ -14,9 +14,10 @@ from alembic.script import ScriptDirectory
 
 import agentsight.chat
 from agentsight.chat.database import Database
+from agentsight.chat.runs import Ask, End
 from agentsight.chat.schema import Base
 from agentsight.chat.settings import Settings
-from agentsight.chat.store import Ask, End, Store
+from agentsight.chat.store import Store
 
 
 def environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
 from agentsight.chat.errors import FAILURES, Refusal, invalid
 from agentsight.chat.http import MAX_ID, Owner, body_schema, path_number, problem, query_number, read_body
 from agentsight.chat.render import render
-from agentsight.chat.store import Ask, Begun
+from agentsight.chat.runs import Ask, Begun
 from agentsight.chat.stream import STREAM_HEADERS, Line, encoder
 
 if TYPE_CHECKING:

@@ -21,9 +21,10 @@ from agentsight.chat.api import MAX_MESSAGE_CHARS, Plain, answered, chat_of
 from agentsight.chat.database import now_us
 from agentsight.chat.errors import FAILURES, Refusal, invalid
 from agentsight.chat.http import COOKIE, SignedIn, bearer, body_schema, fit, read_body, signed_in
-from agentsight.chat.store import Ask, instant
+from agentsight.chat.runs import Ask
 from agentsight.chat.stream import NDJSON, STREAM_HEADERS, Line
 from agentsight.chat.tokens import unauthenticated
+from agentsight.chat.views import instant
 from agentsight.errors import InvalidEvent
 from agentsight.languages import translations
 from agentsight.wire import read_conversation_id

@@ -26,8 +26,10 @@ from agentsight.chat.responder import (
     Usage,
     acting_user,
 )
+from agentsight.chat.runs import Ask, Beat, Begun, End, Ending
 from agentsight.chat.settings import Settings
-from agentsight.chat.store import Ask, Beat, Begun, End, Ending, Store, as_json, native_json
+from agentsight.chat.storable import as_json, native_json
+from agentsight.chat.store import Store
 from agentsight.chat.stream import PING, Line, line
 from agentsight.wire import storable
 
