@@ -135,6 +135,17 @@ def test_every_metric_by_everything_is_what_plain_loops_count(busy, name, by, zo
     compare(busy, by, zone, *FILTERS[name])
 
 
+@pytest.mark.parametrize("name", ["has_messages", "has_feedback", "has_action", "has_error", "escalated", "is_used"])
+def test_a_filter_that_says_no_leaves_what_yes_does_not_find(busy, name):
+    def told(**params):
+        asked = busy.ask(oracle.ADDITIVE, start=RANGE[0], end=RANGE[1], tz="UTC", **params)
+        return [series.total for series in asked.series]
+
+    yes, no = told(**{name: "true"}), told(**{name: "false"})
+    assert [sum(parts) for parts in zip(yes, no, strict=True)] == pytest.approx(told())
+    assert any(yes)
+
+
 @pytest.mark.parametrize("by", BY)
 def test_events_answer_as_rollups_do(busy, by):
     asked = {"start": RANGE[0], "end": RANGE[1], "tz": "Europe/Zagreb", **({"by": by} if by else {})}

@@ -40,7 +40,7 @@ class Source:
         self._zone = asked.zone
         self._production = asked.production
         self._where = asked.where
-        told = {name.name for name in fields(Filter) if getattr(asked.where, name.name) not in (None, (), False)}
+        told = {field.name for field in fields(Filter) if getattr(asked.where, field.name) != field.default}
         self._facets: dict[str, str] = {
             name: _normal(name, getattr(asked.where, name)) for name in m.DIMENSIONS if name in told
         }
