@@ -17,7 +17,7 @@ from agentsight import demo
 from agentsight.core import sessions, tenancy
 from agentsight.core.ports import Storage, Store
 from agentsight.server.pages.details import TOPICS
-from agentsight.server.pages.shell import PLACES
+from agentsight.server.pages.layout import PLACES
 from agentsight.server.settings import Settings
 from agentsight.storage import open_storage
 from agentsight.storage.migrate import migrate

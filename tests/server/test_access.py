@@ -19,7 +19,7 @@ from agentsight.core.permissions import Needed, Role, may
 from agentsight.core.ports import Storage, Store
 from agentsight.server.app import open_app
 from agentsight.server.http import SESSION_COOKIE, every_route
-from agentsight.server.pages.shell import _signed
+from agentsight.server.pages.visit import signed
 from agentsight.server.settings import Settings
 from agentsight.storage import open_storage
 from served import Api, Server, event, message
@@ -199,7 +199,7 @@ class Asking:
         elif path.startswith(("/api/", "/v1/")):
             options["json"] = {}
         else:
-            options["data"] = {"csrf": "0123456789abcdef" + _signed(self.session, "0123456789abcdef"), "try": "1"}
+            options["data"] = {"csrf": "0123456789abcdef" + signed(self.session, "0123456789abcdef"), "try": "1"}
         with self.http.stream(method, path, **options) as answer:
             live = answer.headers.get("content-type", "").startswith("text/event-stream")
             body = next(answer.iter_text(), "") if live else answer.read().decode("utf-8", "replace")

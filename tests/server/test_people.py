@@ -27,7 +27,7 @@ from agentsight.core import audit, people, sessions, tenancy
 from agentsight.core.model import AuditLine, User
 from agentsight.core.ports import Storage, Store
 from agentsight.server.http import SESSION_COOKIE
-from agentsight.server.pages.shell import _signed
+from agentsight.server.pages.visit import signed
 from agentsight.server.settings import Settings
 from agentsight.server.tokens import Tokens
 from agentsight.storage import open_storage
@@ -145,7 +145,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def form(web: httpx.Client, **fields: Any) -> dict[str, Any]:
     """Fields with the proof that a page of this session sent them."""
     salt = "0123456789abcdef"
-    return {"csrf": salt + _signed(web.cookies.get(SESSION_COOKIE, ""), salt), **fields}
+    return {"csrf": salt + signed(web.cookies.get(SESSION_COOKIE, ""), salt), **fields}
 
 
 def from_address(number: int) -> dict[str, str]:

@@ -18,7 +18,8 @@ from ..http import now_us
 from . import filters, history
 from .board import Board, Drill, overview
 from .period import PRESETS, STATE, STEPS, Period, period, state
-from .shell import Visit, page
+from .shell import page
+from .visit import Visit
 
 LATEST = 6
 

@@ -17,7 +17,8 @@ from agentsight.core.ports import Store
 from ..render import audit_line
 from ..ui.tables import csv_lines
 from .settings import title
-from .shell import Visit, page
+from .shell import page
+from .visit import Visit
 
 ROWS = 50
 COLUMNS = ("number", "at", "actor", "role", "action", "subject", "detail", "ip", "result", "seal")

@@ -17,8 +17,10 @@ from ..hosts import host_name
 from ..http import house, now_us
 from ..ui import theme
 from ..ui.theme import Brand
+from .addresses import query
 from .settings import FACTS, changed, shown
-from .shell import Visit, act, page, query, text
+from .shell import act, page, text
+from .visit import Visit
 
 FIELDS = ("name", "accent", "accent2", "radius", "font", "powered")
 TRIED = ".try"  # the part of the page that wears the look before it is kept

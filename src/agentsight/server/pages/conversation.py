@@ -19,8 +19,10 @@ from agentsight.errors import InvalidEvent, NotFound
 from .. import render
 from ..http import now_us
 from . import filters, thread
+from .addresses import query
 from .conversations import neighbours
-from .shell import Visit, act, page, query
+from .shell import act, page
+from .visit import Visit
 
 WINDOW = 200  # events on one page
 AROUND = 60  # of them before the one asked for

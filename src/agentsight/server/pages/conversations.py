@@ -12,7 +12,8 @@ from agentsight.core.model import Conversation, Filter
 from agentsight.core.ports import Store
 
 from . import filters
-from .shell import Visit, page
+from .shell import page
+from .visit import Visit
 
 ROWS = 50
 MOST_COUNTED = 20_000  # beyond it the list says so many and more

@@ -20,8 +20,10 @@ from ..ui.words import Voice
 from .analytics import drill, toolbar
 from .board import Board, called, said, title
 from .filters import facets
+from .layout import _N, SECTIONS
 from .period import Period, period
-from .shell import _N, SECTIONS, Visit, page
+from .shell import page
+from .visit import Visit
 
 
 @dataclass(frozen=True, slots=True)

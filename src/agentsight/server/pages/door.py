@@ -12,7 +12,9 @@ from agentsight.errors import Invalid, NotFound, RateLimited, Unauthorized
 
 from ..http import at_home, client_address, is_https, now_us, session_cookie, url_at
 from ..ui.words import LANGUAGES
-from .shell import THEMES, SignInNeeded, Visit, Visitor, door, enter, local, text
+from .addresses import local
+from .shell import SignInNeeded, door, enter, text
+from .visit import THEMES, Visit, Visitor
 
 YEAR_S = 365 * 24 * 3600
 

@@ -20,7 +20,8 @@ from . import filters
 from .board import MAIN, SMALL
 from .details import PERCENTILES, TOPICS
 from .period import Period, period
-from .shell import Visit, page
+from .shell import page
+from .visit import Visit
 
 AT_ONCE = 500
 _TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}

@@ -13,7 +13,9 @@ from agentsight.core.ports import Store
 from agentsight.wire import NOT
 
 from ..ui.words import Voice
-from .shell import Elsewhere, Visit, query
+from .addresses import query
+from .shell import Elsewhere
+from .visit import Visit
 
 FACETS = ("source", "device", "language", "country")
 MOST_VALUES = 60

@@ -24,12 +24,14 @@ from .. import render
 from ..http import at_home, client_address, is_https, now_us
 from ..ui.words import Voice, negotiate
 from . import filters, thread
+from .addresses import query
 from .analytics import behind
 from .board import Board, Drill, overview
 from .period import Period, period
 from .reports import nowhere, thawed
 from .shares import WIDGETS
-from .shell import THEMES, Visit, Visitor, door, query
+from .shell import door
+from .visit import THEMES, Visit, Visitor
 
 SHOWN_EVENTS = 1_000
 SHOWN_ROWS = 200

@@ -11,7 +11,8 @@ from agentsight.core.model import Version
 from agentsight.core.ports import Store
 from agentsight.errors import Forbidden
 
-from .shell import Visit, page
+from .shell import page
+from .visit import Visit
 
 REMEMBERED_S = 60
 _remembered: dict[tuple[int, tuple[int, ...], str], tuple[float, list[Version]]] = {}

@@ -19,7 +19,9 @@ from agentsight.errors import Invalid, NotFound
 from ..http import client_address, now_us
 from ..keeping import certificate
 from . import settings
-from .shell import _N, SECTIONS, Visit, act, page
+from .layout import _N, SECTIONS
+from .shell import act, page
+from .visit import Visit
 
 SECTIONS["settings"]["retention"] = _N("Keeping data")
 settings.NEEDED["retention"] = "retention.manage"

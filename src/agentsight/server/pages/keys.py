@@ -14,7 +14,8 @@ from agentsight.errors import Invalid, NotFound
 
 from ..http import now_us
 from .settings import FACTS, changed, shown
-from .shell import Visit, act, text
+from .shell import act, text
+from .visit import Visit
 
 DAYS = (30, 90, 365)  # a key lasts so long, or until it is revoked
 OVERLAP_HOURS = (0, 1, 24, 168)

@@ -33,7 +33,8 @@ from agentsight.errors import AgentSightError, Invalid, InvalidEvent, NotFound
 from ..hosted import Hosted
 from ..http import now_us
 from ..ui.tables import csv_lines
-from .shell import Visit, act, page
+from .shell import act, page
+from .visit import Visit
 
 TOGETHER = 50  # conversations of one transaction
 KEPT_S = 24 * 3600  # how long an uploaded file waits to be run

@@ -15,7 +15,7 @@ from agentsight.errors import Invalid
 
 from ..ui.words import Voice
 from .filters import asked, parameters
-from .shell import Visit, Visitor, zone_named
+from .visit import Visit, Visitor, zone_named
 
 PRESETS = {"today": 1, "7d": 7, "30d": 30, "90d": 90, "12m": 365}
 PRESET = "30d"

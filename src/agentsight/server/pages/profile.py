@@ -15,7 +15,8 @@ from agentsight.errors import Invalid, RateLimited, Unauthorized
 
 from ..http import client_address, now_us
 from .door import by_password, drop_session, set_session
-from .shell import Visit, allowed, proven, put, read_form
+from .shell import allowed, proven, put, read_form
+from .visit import Visit
 
 Do = Callable[[Visit, FormData], Response]
 

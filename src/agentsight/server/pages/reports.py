@@ -20,7 +20,8 @@ from agentsight.errors import Invalid, NotFound
 from ..http import now_us
 from .board import MAIN, SMALL, Board, Delta, delta, overview, said, title
 from .period import Period, period
-from .shell import Visit, act, page
+from .shell import act, page
+from .visit import Visit
 
 
 @page("reports", "analytics.read")

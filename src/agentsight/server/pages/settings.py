@@ -17,7 +17,9 @@ from agentsight.core.sight import Sight
 from agentsight.errors import Invalid, NotFound, TooLarge
 
 from ..http import base_url, now_us
-from .shell import _N, SECTIONS, Visit, act, page, text
+from .layout import _N, SECTIONS
+from .shell import act, page, text
+from .visit import Visit
 
 SECTIONS["settings"] = {
     "general": _N("General"),

@@ -15,10 +15,12 @@ from agentsight.core.ports import Store
 from agentsight.errors import Invalid, NotFound
 
 from ..http import now_us
+from .addresses import query
 from .board import Board, overview
 from .period import period
 from .reports import nowhere
-from .shell import Visit, act, page, query
+from .shell import act, page
+from .visit import Visit
 
 WIDGETS = ("kpis", "time", "figures", "heatmap", "map", "devices", "sources", "languages", "tools", "feedback")
 _OWN = ("kind", "target", "name", "days", "password", "hosts", "sight", "theme", "widgets", "csrf", "try")

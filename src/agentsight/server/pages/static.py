@@ -14,7 +14,8 @@ from agentsight.errors import NotFound
 from ..http import at_home, house, needs
 from ..ui.assets import Asset, asset
 from ..ui.theme import FILES, Brand, icon, style
-from .shell import NOBODY, Visitor, routes
+from .shell import routes
+from .visit import NOBODY, Visitor
 
 ANYWHERE = {"Access-Control-Allow-Origin": "*"}  # a frame in a sandbox has no origin of its own to load them from
 FOREVER = "public, max-age=31536000, immutable"

@@ -15,7 +15,8 @@ from agentsight.errors import Invalid, NotFound
 
 from ..http import now_us
 from .settings import FACTS, changed, shown
-from .shell import Visit, act, text
+from .shell import act, text
+from .visit import Visit
 
 
 def _team(store: Store, visit: Visit) -> dict[str, Any]:

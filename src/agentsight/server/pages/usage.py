@@ -22,7 +22,8 @@ from ..ui.words import Voice
 from .analytics import drill, toolbar
 from .board import Board
 from .period import Period, period
-from .shell import Visit, page
+from .shell import page
+from .visit import Visit
 
 ASKED = ("total_messages", "total_conversations", "total_tokens", "attachments", "tool_runs")
 OUTCOMES = ("accepted", "duplicate", "rejected", "lost", "refused")

@@ -8,7 +8,9 @@ from starlette.responses import Response
 from agentsight.core import views
 from agentsight.core.views import View
 
-from .shell import Visit, act, query
+from .addresses import query
+from .shell import act
+from .visit import Visit
 
 
 @act("views/save", "analytics.read")
