@@ -464,9 +464,30 @@ def test_a_path_that_leads_nowhere_is_not_found(api: Api, path: str, status: int
     assert answer.status_code != 500
 
 
-@pytest.mark.parametrize("asked", ["GET /api/batch/", "DELETE /api/track/", "PUT /api/buttons/", "POST /healthz"])
-def test_another_method_is_405(api: Api, asked: str):
-    refusal(api.request(*asked.split()), 405)
+@pytest.mark.parametrize(
+    ("asked", "possible"),
+    [
+        ("GET /api/batch/", "POST"),
+        ("DELETE /api/track/", "POST"),
+        ("PUT /api/buttons/", "POST"),
+        ("POST /healthz", "GET, HEAD"),
+        ("PUT /api/conversations/", "GET, POST"),
+        ("POST /api/feedbacks/1/", "DELETE, GET, PATCH"),
+    ],
+)
+def test_another_method_is_405_and_hears_which_are_possible(api: Api, asked: str, possible: str):
+    answer = api.request(*asked.split())
+    refusal(answer, 405)
+    assert answer.headers["allow"] == possible
+
+
+def test_what_can_be_read_can_be_asked_for_its_head(api: Api):
+    api.batch(event("attachment", "c", data="aGk=", filename="a.txt"))
+    (file,) = api.conversation("c")["messages"][0]["attachments"]
+    for path in ("/api/conversations/", "/api/analytics/?metric=total_messages", file["file_url"]):
+        whole, head = api.get(path), api.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == whole.headers["content-length"]
 
 
 def test_a_forged_host_never_reaches_a_link(api: Api):

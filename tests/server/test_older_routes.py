@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -253,6 +254,20 @@ def test_after_a_deletion_the_conversation_id_starts_anew(api: Api, route: str):
     assert post(api, route, status=404, conversation=row)["code"] == "not_found"
 
 
+@pytest.mark.parametrize("route", ["/api/conversations/", *ROUTES])
+def test_what_a_deleted_conversation_was_told_is_no_repeat_for_the_one_after_it(api: Api, route: str):
+    body = {**ROUTES.get(route, {}), "timestamp": at(next(_seconds)), "conversation_id": "c"}
+    rows = set()
+    for _ in range(3):
+        assert api.post(route, json=body).status_code == 201
+        assert api.post(route, json=body).status_code == 200
+        row = api.conversation("c")["id"]
+        assert len(api.conversation("c")["messages"]) == (route in ROUTES)
+        rows.add(row)
+        api.delete(f"/api/conversations/{row}/delete/")
+    assert len(rows) == 3
+
+
 # -- once ------------------------------------------------------------------------------------------------------------
 @every_route
 def test_the_same_body_again_is_200_and_the_first_row(api: Api, route: str):
@@ -341,12 +356,22 @@ def test_an_action_keeps_what_it_can_read_and_drops_the_optional_rest(api: Api):
         response={"rows": [1, None]},
         error_msg=None,
     )
-    post(api, "/api/action_logs/", conversation_id="c", started_at=at(1), ended_at=at(3), duration_ms="320")
+    wrong = {"code": 503, "why": ["busy"]}
+    post(
+        api,
+        "/api/action_logs/",
+        conversation_id="c",
+        started_at=at(1),
+        ended_at=at(3),
+        duration_ms="320",
+        error_msg=wrong,
+    )
     first, second = (row["action_logs"][0] for row in api.conversation("c")["messages"])
     assert (first["started_at"], first["ended_at"], first["duration_ms"]) == (None, None, None)
     assert (first["tools_used"], first["response"]) == (["any", {"json": 1}], {"rows": [1, None]})
     assert first["error_message"] == ""
     assert (second["duration_ms"], second["ended_at"] is None) == (320, False)
+    assert json.loads(second["error_message"]) == wrong
 
 
 @pytest.mark.parametrize("told", [-1, 10**18, "inf", "nan", "-5", 1e300])

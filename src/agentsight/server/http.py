@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentsight.core import sessions, tenancy
@@ -513,7 +514,15 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     response = error_response(refusal, request_id(request))
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
+    if error.status_code == 405:  # of every route at this path; the one that refused knows its own
+        response.headers["Allow"] = ", ".join(_methods_at(request))
     return response
+
+
+def _methods_at(request: Request) -> list[str]:
+    path = request.scope["path"]
+    routes = every_route(request.app.routes)
+    return sorted({method for method, template, _ in routes if compile_path(template)[0].match(path)})
 
 
 async def on_crash(request: Request, error: Exception) -> Response:
@@ -583,6 +592,8 @@ class Door:
             path += "/"
         request_id = self._new_id()
         scope = {**scope, "path": path, "agentsight.request_id": request_id}
+        if scope["method"] == "HEAD" and path.startswith(("/api/", "/files/")):
+            scope["method"] = "GET"  # the server below keeps the body back
         await self._app(scope, receive, self._marked(send, request_id.encode()))
 
     def _marked(self, send: Send, request_id: bytes) -> Callable[[Message], Awaitable[None]]:
@@ -614,7 +625,9 @@ class Express:
     async def _answer(self, request: Request) -> Response:
         try:
             if request.method != "POST":
-                raise NotAllowed(f"{request.method} is not possible here; POST is")
+                refused = await on_refusal(request, NotAllowed(f"{request.method} is not possible here; POST is"))
+                refused.headers["Allow"] = "POST"
+                return refused
             return await self._endpoint(request)
         except AgentSightError as refused:
             return await on_refusal(request, refused)

@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from agentsight import wire
 from agentsight.core import attachments, conversations, ingest
-from agentsight.core.model import Agent, Attachment, Conversation, Verdict
+from agentsight.core.model import Agent, Attachment, Conversation, Scope, Verdict
 from agentsight.core.ports import Blobs, Store
 from agentsight.errors import Invalid, InvalidEvent, NotFound, ServerFailed, TooLarge
 from agentsight.wire import Draft
@@ -153,8 +153,27 @@ async def _body(request: Request) -> tuple[Agent, dict[str, Any]]:
     return agent, http.decode_object(await http.read_body(request, _TRACK_BYTES))
 
 
+def _accept(store: Store, agent: Agent, drafts: Sequence[Draft], now_us: int) -> list[Verdict]:
+    """As `ingest.accept`; what a deleted conversation was told is no repeat for the one that has its conversation_id now."""
+    verdicts = ingest.accept(store, agent, drafts, now_us)
+    scope = Scope(agent.organization_id, (agent.id,))
+    for place, draft in enumerate(drafts):
+        while (gone := _told_before(store, scope, draft, verdicts[place])) is not None:
+            draft.event_id = translate.anew(draft.event_id, gone)
+            verdicts[place] = ingest.accept(store, agent, [draft], now_us)[0]
+    return verdicts
+
+
+def _told_before(store: Store, scope: Scope, draft: Draft, verdict: Verdict) -> int | None:
+    """The deleted conversation that was told the same; None: none was, or the sender chose the id, which holds for good."""
+    row = verdict.conversation
+    if verdict.verdict != "duplicate" or row is None or not translate.is_natural(draft.event_id):
+        return None
+    return row if store.conversations.get(scope, row) is None else None
+
+
 def _accept_one(store: Store, agent: Agent, draft: Draft, now_us: int) -> Verdict:
-    return ingest.accept(store, agent, [draft], now_us)[0]
+    return _accept(store, agent, [draft], now_us)[0]
 
 
 @router.post(
@@ -247,7 +266,7 @@ async def _place_all(
     def change(store: Store) -> list[Verdict]:
         key = translate.resolve(store, agent, at)
         drafts = [_placed(kind, key, body, dict(fields), now_us) for fields in every]
-        return ingest.accept(store, agent, drafts, now_us)
+        return _accept(store, agent, drafts, now_us)
 
     verdicts = await http.write(request, change, alongside=True)
     request.app.state.ledger.note(request, verdicts)

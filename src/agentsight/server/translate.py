@@ -20,6 +20,8 @@ from agentsight.core.ports import Store
 from agentsight.errors import Invalid, InvalidEvent, NotFound
 from agentsight.wire import Draft
 
+_NATURAL = "natural-"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -91,7 +93,17 @@ def natural_id(kind: str, conversation_id: str, body: Mapping[str, Any], parts: 
     if not isinstance(timestamp, str) or not timestamp:
         return str(uuid.uuid4())
     written = orjson.dumps([kind, conversation_id, timestamp, parts], option=orjson.OPT_SORT_KEYS, default=str)
-    return "natural-" + hashlib.sha256(written).hexdigest()
+    return _NATURAL + hashlib.sha256(written).hexdigest()
+
+
+def is_natural(event_id: str) -> bool:
+    """Whether an id was made here of what was sent."""
+    return event_id.startswith(_NATURAL)
+
+
+def anew(event_id: str, gone: int) -> str:
+    """The natural id of the same told to the conversation that came after `gone`, which is deleted."""
+    return _NATURAL + hashlib.sha256(f"{event_id} {gone}".encode()).hexdigest()
 
 
 def draft(kind: str, conversation_id: str, body: Mapping[str, Any], fields: Mapping[str, Any], now_us: int) -> Draft:
@@ -139,9 +151,14 @@ def action_fields(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "duration_ms": _number(body.get("duration_ms")),
         "tools_used": body.get("tools_used"),
         "response": body.get("response"),
-        "error_msg": body.get("error_msg"),
+        "error_msg": _words(body.get("error_msg")),
         "metadata": metadata,
     }
+
+
+def _words(value: Any) -> Any:
+    """Text of whatever an agent's tool said went wrong: older clients pass on a whole answer, too."""
+    return orjson.dumps(value).decode() if isinstance(value, (dict, list)) and value else value or None
 
 
 def _count(value: Any) -> int | None:
