@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from agentsight import wire
-from agentsight.errors import Invalid, InvalidEvent, NotFound
+from agentsight.errors import Invalid, NotFound
 
 from .model import Action, Event, Principal, Scope
 from .ports import Store
-from .reading import Reader, asked, ordering, text
+from .reading import Reader, asked, ordering, required, text
 
 FILTERS: Mapping[str, Reader] = {"name": text, "name__icontains": text, "display_name": text, "search": text}
 ORDERS = ("name", "display_name", "id")
@@ -62,13 +62,13 @@ def runs(store: Store, scope: Scope, id: int) -> tuple[Action, list[Event]]:
 
 def create(store: Store, who: Principal, told: Mapping[str, Any]) -> Action:
     """Describe an action before it runs. Raises Invalid: somebody did, or it ran already; NotFound: no such agent."""
-    name = _text(told.get("name"), "name", wire.MAX_NAME_CHARS)
+    name = required(told.get("name"), "name", wire.MAX_NAME_CHARS)
     of = _agent(who, told.get("agent"))
     adopt(store, Scope(who.scope.organization_id, (of,)))
     if (of, name) in store.actions.named([of]):
         raise _taken()
     label = told.get("display_name")
-    shown = name if label is None else _text(label, "display_name", wire.MAX_NAME_CHARS)
+    shown = name if label is None else required(label, "display_name", wire.MAX_NAME_CHARS)
     store.actions.add([Action(0, of, name, shown, _description(told.get("description")))])
     return store.actions.named([of])[of, name]
 
@@ -79,7 +79,7 @@ def change(store: Store, scope: Scope, id: int, told: Mapping[str, Any]) -> Acti
     sound: dict[str, Any] = {}
     for name in ("name", "display_name"):
         if name in told:
-            sound[name] = _text(told[name], name, wire.MAX_NAME_CHARS)
+            sound[name] = required(told[name], name, wire.MAX_NAME_CHARS)
     if "description" in told:
         sound["description"] = _description(told["description"])
     if not sound:
@@ -109,14 +109,4 @@ def _agent(who: Principal, told: Any) -> int:
 
 
 def _description(told: Any) -> str | None:
-    return None if told is None or told == "" else _text(told, "description", DESCRIPTION_CHARS)
-
-
-def _text(told: Any, name: str, most: int) -> str:
-    try:
-        clean = wire.read_text("" if told is None else told, name, most).strip()
-    except InvalidEvent as wrong:
-        raise Invalid.of(wrong.field, wrong.reason) from None
-    if not clean:
-        raise Invalid.of(name, "is required")
-    return clean
+    return None if told is None or told == "" else required(told, "description", DESCRIPTION_CHARS)

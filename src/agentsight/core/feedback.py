@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from agentsight import wire
-from agentsight.errors import Forbidden, Invalid, InvalidEvent, NotFound
+from agentsight.errors import Forbidden, Invalid, NotFound
 from agentsight.wire import Draft
 
 from . import audit, conversations, ingest, metrics
 from .model import Agent, Conversation, Event, Feedback, Principal, Scope
 from .ports import Store
-from .reading import Reader, asked, choice, environment, flag, moment, number, ordering, several, text
-from .tickets import OPEN, STATUSES, row
+from .reading import Reader, asked, choice, environment, flag, moment, number, ordering, row, several, text
+from .tickets import OPEN, STATUSES
 
 KINDS = ("conversation", "message", "agent", "product")
 FILTERS: Mapping[str, Reader] = {
@@ -107,7 +107,9 @@ def on_message(store: Store, who: Principal, told: Mapping[str, Any], now_us: in
     agent = store.tenants.agent(event.agent_id)
     if agent is None:
         raise NotFound("no such message")
-    slugs = {name: _slug(told[name], name) for name in ("topic", "reason") if told.get(name) is not None}
+    slugs = {
+        name: wire.read_text(told[name], name, SLUG_CHARS) for name in ("topic", "reason") if told.get(name) is not None
+    }
     fields = {**wire.check("feedback", told), **slugs, "message": event.id}
     draft = Draft(str(uuid.uuid4()), "feedback", head.conversation_id, now_us, 0, fields)
     ingest.accept(store, agent, [draft], now_us, source=_source(who))
@@ -205,17 +207,7 @@ def _sound(of: Feedback, name: str, value: Any) -> Any:
     if name in ("topic", "reason"):
         if of.message is None:
             raise Invalid.of(name, "is for feedback on a message")
-        return None if value is None else _slug(value, name)
-    try:
-        if name == "sentiment":
-            return wire.check("feedback", {"sentiment": value})["sentiment"]
-        return wire.check("feedback", {"sentiment": "neutral", "comment": value}).get("comment")
-    except InvalidEvent as wrong:
-        raise Invalid.of(wrong.field, wrong.reason) from None
-
-
-def _slug(value: Any, name: str) -> str:
-    try:
-        return wire.read_text(value, name, SLUG_CHARS)
-    except InvalidEvent as wrong:
-        raise Invalid.of(wrong.field, wrong.reason) from None
+        return None if value is None else wire.read_text(value, name, SLUG_CHARS)
+    if name == "sentiment":
+        return wire.check("feedback", {"sentiment": value})["sentiment"]
+    return wire.check("feedback", {"sentiment": "neutral", "comment": value}).get("comment")

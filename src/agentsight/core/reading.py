@@ -1,4 +1,7 @@
-"""Values out of a query string, for every list there is."""
+"""Values out of a query string, for every list there is; some out of a body, too.
+
+What a value may be says `wire`, which raises InvalidEvent: for whoever asked it is the same answer as Invalid.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from datetime import date, datetime, time
 from typing import Any
 
 from agentsight import wire
-from agentsight.errors import Invalid, InvalidEvent
+from agentsight.errors import Invalid
 
 Reader = Callable[[str, str], Any]
 """Text and the name it stands under -> the value. Raises Invalid or InvalidEvent."""
@@ -20,17 +23,14 @@ def asked(params: Mapping[str, Sequence[str]], readers: Mapping[str, Reader]) ->
     """The filters a query string names, of those there are; the last one counts, and an empty one is none.
 
     Raises:
-        Invalid: names the first parameter that cannot be read.
+        Invalid, InvalidEvent: names the first parameter that cannot be read.
     """
     found: dict[str, Any] = {}
     for name, read in readers.items():
         values = params.get(name) or (params.get("env") if name == "environment" else None) or ()
         told = [value for value in values if value != ""]
         if told:
-            try:
-                found[name] = read(told[-1], name) if read not in _MANY else [read(one, name) for one in told]
-            except InvalidEvent as wrong:
-                raise Invalid.of(wrong.field, wrong.reason) from None
+            found[name] = read(told[-1], name) if read not in _MANY else [read(one, name) for one in told]
     return found
 
 
@@ -93,3 +93,21 @@ def moment(told: str, name: str) -> int:
         return wire.read_instant(told, name)
     start_us = wire.read_instant(datetime.combine(day, time()).isoformat(), name)
     return start_us + _DAY_US - 1 if name.endswith("_before") else start_us
+
+
+# -- out of a body ---------------------------------------------------------------------------------------------------
+def required(value: Any, name: str, max_chars: int) -> str:
+    """Text without blanks around it. Raises Invalid where there is none, InvalidEvent where it is something else."""
+    clean = wire.read_text("" if value is None else value, name, max_chars).strip()
+    if not clean:
+        raise Invalid.of(name, "is required")
+    return clean
+
+
+def row(value: Any, name: str) -> int:
+    """An id of ours, a whole number or its digits. Raises Invalid."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise Invalid.of(name, "must be an id, a whole number")
+    return number(value, name)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from agentsight import wire
-from agentsight.errors import Invalid, InvalidEvent, NotFound
+from agentsight.errors import Invalid, NotFound
 
 from . import audit, conversations
 from .model import Agent, Comment, Conversation, Feedback, Principal, Scope, Ticket
 from .ports import Store
-from .reading import Reader, asked, choice, environment, flag, moment, number, ordering, several, text
+from .reading import Reader, asked, choice, environment, flag, moment, number, ordering, required, row, several, text
 
 STATUSES = ("backlog", "open", "in_progress", "in_review", "done", "closed")
 OPEN = STATUSES[:4]
@@ -76,10 +76,7 @@ def create(store: Store, who: Principal, agent: Agent | None, told: Mapping[str,
                    if told.get(name) is not None or name == "title"})  # fmt: skip
     if of is None:
         raise Invalid.of("agent", "is required: which of your agents it is about")
-    try:
-        lies_in = environment(wire.read_text(told.get("environment") or "production", "environment"), "environment")
-    except InvalidEvent as wrong:
-        raise Invalid.of(wrong.field, wrong.reason) from None
+    lies_in = environment(wire.read_text(told.get("environment") or "production", "environment"), "environment")
     return store.tickets.add(
         Ticket(
             id=0,
@@ -118,7 +115,7 @@ def delete(store: Store, who: Principal, id: int, now_us: int, ip: str | None = 
 def comment(store: Store, who: Principal, id: int, body: Any, now_us: int) -> Comment:
     """Add to the thread. Raises NotFound, Invalid."""
     of = get(store, who.scope, id)
-    said = _text(body, "body", BODY_CHARS)
+    said = required(body, "body", BODY_CHARS)
     role = "agent" if who.key_id is not None else "dev"
     store.tickets.change(replace(of, updated_us=max(now_us, of.updated_us)))
     return store.tickets.comment(Comment(0, of.agent_id, of.id, who.name, role, said, now_us))
@@ -127,16 +124,6 @@ def comment(store: Store, who: Principal, id: int, body: Any, now_us: int) -> Co
 # -- values ----------------------------------------------------------------------------------------------------------
 def _sound(told: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _READERS[name](value) for name, value in told.items()}
-
-
-def _text(value: Any, name: str, most: int) -> str:
-    try:
-        said = wire.read_text(value if value is not None else "", name, most).strip()
-    except InvalidEvent as wrong:
-        raise Invalid.of(wrong.field, wrong.reason) from None
-    if not said:
-        raise Invalid.of(name, "is required")
-    return said
 
 
 def _one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
@@ -148,11 +135,11 @@ def _one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
 def _tag_list(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MOST_TAGS:
         raise Invalid.of("tags", f"must be an array of {MOST_TAGS} texts at most")
-    return tuple(dict.fromkeys(_text(tag, "tags", TAG_CHARS) for tag in value))
+    return tuple(dict.fromkeys(required(tag, "tags", TAG_CHARS) for tag in value))
 
 
 _READERS: Mapping[str, Any] = {
-    "title": lambda value: _text(value, "title", TITLE_CHARS),
+    "title": lambda value: required(value, "title", TITLE_CHARS),
     "status": lambda value: _one_of(value, "status", STATUSES),
     "priority": lambda value: None if value is None else _one_of(value, "priority", PRIORITIES),
     "tags": _tag_list,
@@ -170,12 +157,3 @@ def _told_feedback(store: Store, scope: Scope, value: Any) -> Feedback | None:
     if found is None:
         raise NotFound("no such feedback")
     return found[0]
-
-
-def row(value: Any, name: str) -> int:
-    """An id of ours out of a body, a whole number or its digits. Raises Invalid."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        raise Invalid.of(name, "must be an id, a whole number")
-    return number(value, name)

@@ -97,7 +97,7 @@ def of_transcript(events: Iterable[Event]) -> dict[str, Any] | None:
 
 
 def page(
-    store: Store, scope: Scope, params: Mapping[str, Sequence[str]], now_us: int, limit: int, offset: int
+    store: Store, scope: Scope, params: Mapping[str, Sequence[str]], limit: int, offset: int, *, now_us: int
 ) -> tuple[int, list[dict[str, Any]]]:
     """How many rows match, and some of them, newest first unless ordered otherwise. Raises Invalid."""
     where, order = _asked(store, scope, params, now_us), ordering(params, ORDERS, "-started_at")

@@ -33,12 +33,9 @@ async def _who_sees_all(request: Request) -> Principal:
 @http.needs("conversations.read")
 async def get_spans(request: Request) -> Response:
     asking = await _who_sees_all(request)
-    limit, offset = paging.slice_of(request)
-    asked = http.multi(request)
-    total, rows = await http.read(
-        request, lambda store: spans.page(store, asking.scope, asked, limit, offset), may_lag=True
+    return await paging.listed(
+        request, lambda store, *asked: spans.page(store, asking.scope, *asked), lambda row: render.span(*row)
     )
-    return Json(paging.envelope(request, total, [render.span(*row) for row in rows]))
 
 
 @router.get(
@@ -81,12 +78,8 @@ async def _who_sees_costs(request: Request) -> Principal:
 @http.needs("analytics.read")
 async def get_usage(request: Request) -> Response:
     asking = await _who_sees_costs(request)
-    limit, offset = paging.slice_of(request)
-    asked, now_us = http.multi(request), http.now_us()
-    total, rows = await http.read(
-        request, lambda store: usage.page(store, asking.scope, asked, now_us, limit, offset), may_lag=True
-    )
-    return Json(paging.envelope(request, total, rows))
+    now_us = http.now_us()
+    return await paging.listed(request, lambda store, *asked: usage.page(store, asking.scope, *asked, now_us=now_us))
 
 
 @router.get(

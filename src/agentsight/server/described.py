@@ -27,7 +27,13 @@ def body(kind: str, /, **more: Mapping[str, Any]) -> dict[str, Any]:
         "conversation": {"type": ["integer", "null"], "description": "our id of the conversation"},
         "conversation_id": {"type": ["string", "null"], "description": "the caller's id of it; made when unknown"},
     }
-    return json_body({"type": "object", "properties": place | own | more})
+    return fields(place | own | more)
+
+
+def fields(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """A body that is an object of these fields, none of them required."""
+    properties = {name: of for part in parts for name, of in part.items()}
+    return json_body({"type": "object", "properties": properties})
 
 
 def json_body(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from agentsight.core import conversations
 from agentsight.core import feedback as core
 from agentsight.core.model import Event, Principal
 from agentsight.core.ports import Store
-from agentsight.errors import Forbidden, Invalid, InvalidEvent, NotFound
+from agentsight.errors import Forbidden, Invalid, NotFound
 
 from . import described, http, paging, places, render
 from .http import Json
@@ -108,7 +108,7 @@ async def get_vote(request: Request, id: str) -> Response:
 @router.patch(
     "/api/feedbacks/{id}/",
     summary="Set sentiment or comment, of a vote on a message topic or reason",
-    openapi_extra=described.json_body({"type": "object", "properties": _JUDGED}),
+    openapi_extra=described.fields(_JUDGED),
 )
 @http.needs("conversations.change")
 async def patch_vote(request: Request, id: str) -> Response:
@@ -144,7 +144,7 @@ async def get_message(request: Request, id: str) -> Response:
     "/api/track/{id}/",
     summary="Set a message's metadata, replaced whole",
     tags=["conversations"],
-    openapi_extra=described.json_body({"type": "object", "properties": {"metadata": {"type": ["object", "null"]}}}),
+    openapi_extra=described.fields({"metadata": {"type": ["object", "null"]}}),
 )
 @http.needs("conversations.change")
 async def patch_message(request: Request, id: str) -> Response:
@@ -162,10 +162,7 @@ async def patch_message(request: Request, id: str) -> Response:
 def _metadata(body: dict[str, Any]) -> dict[str, Any]:
     if "metadata" not in body or not isinstance(body["metadata"], dict | None):
         raise Invalid.of("metadata", "must be an object")
-    try:
-        return wire.read_metadata(body["metadata"])
-    except InvalidEvent as wrong:
-        raise Invalid.of(wrong.field, wrong.reason) from None
+    return wire.read_metadata(body["metadata"])
 
 
 def _message(request: Request, store: Store, asking: Principal, id: int) -> dict[str, Any]:

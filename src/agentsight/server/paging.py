@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request
 
+from agentsight.core.ports import Store
 from agentsight.errors import Invalid, NotFound
 
 from . import http
 
 MAX_PAGE_SIZE, MAX_PAGE = 100, 1_000_000
 USUAL = 15  # rows of a page where nobody says
+Asked = Mapping[str, Sequence[str]]
 
 
 def page_number(request: Request) -> int:
@@ -62,6 +65,20 @@ def envelope(request: Request, total: int, results: list[Any], usual: int = USUA
         "previous": link(number - 1) if number > 1 else None,
         "results": results,
     }
+
+
+async def listed(
+    request: Request,
+    find: Callable[[Store, Asked, int, int], tuple[int, Iterable[Any]]],
+    show: Callable[[Any], Any] = lambda row: row,
+    *,
+    may_lag: bool = True,
+) -> http.Json:
+    """The page a request asks for, of what `find` gives for its parameters, limit and offset: how many there are, and some."""
+    limit, offset = slice_of(request)
+    asked = http.multi(request)
+    total, rows = await http.read(request, lambda store: find(store, asked, limit, offset), may_lag=may_lag)
+    return http.Json(envelope(request, total, [show(row) for row in rows]))
 
 
 def described(filters: Any, orders: Any) -> dict[str, str]:

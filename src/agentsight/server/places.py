@@ -9,13 +9,13 @@ from agentsight import wire
 from agentsight.core import conversations
 from agentsight.core.model import Agent, Conversation, Principal
 from agentsight.core.ports import Store
-from agentsight.errors import Conflict, Invalid, InvalidEvent, NotFound
+from agentsight.errors import Conflict, NotFound
 
 from . import http
 
 
 def judged(store: Store, asking: Principal, body: dict[str, Any]) -> tuple[Agent, Conversation]:
-    """What feedback in a body is about. Raises NotFound, Invalid, Conflict."""
+    """What feedback in a body is about. Raises NotFound, InvalidEvent, Conflict."""
     row, told = body.get("conversation"), body.get("conversation_id")
     if row is not None:
         head = conversations.get(store, asking.scope, http.row_id(str(row)))
@@ -23,10 +23,7 @@ def judged(store: Store, asking: Principal, body: dict[str, Any]) -> tuple[Agent
         if agent is None:
             raise NotFound("no such conversation")
         return agent, head
-    try:
-        return named(store, asking, wire.read_conversation_id(told))
-    except InvalidEvent as wrong:
-        raise Invalid.of(wrong.field, wrong.reason) from None
+    return named(store, asking, wire.read_conversation_id(told))
 
 
 def named(store: Store, asking: Principal, conversation_id: str) -> tuple[Agent, Conversation]:

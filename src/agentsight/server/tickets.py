@@ -11,6 +11,7 @@ from starlette.responses import Response
 from agentsight.core import actions, tickets
 from agentsight.core.model import Principal, Ticket
 from agentsight.core.ports import Store
+from agentsight.core.reading import row
 
 from . import described, http, paging, render
 from .http import Json
@@ -36,12 +37,6 @@ _ACTION = {
 }
 
 
-def _object(*parts: dict[str, Any]) -> dict[str, Any]:
-    return described.json_body(
-        {"type": "object", "properties": {name: of for part in parts for name, of in part.items()}}
-    )
-
-
 def shown(store: Store, asking: Principal, found: Sequence[Ticket]) -> list[dict[str, Any]]:
     """Tickets with their threads and what they are about, as far as it may be seen."""
     threads = store.tickets.threads(asking.scope, [one.id for one in found])
@@ -62,17 +57,15 @@ def shown(store: Store, asking: Principal, found: Sequence[Ticket]) -> list[dict
 @http.needs("tickets.read")
 async def get_tickets(request: Request) -> Response:
     asking = await http.principal(request)
-    limit, offset = paging.slice_of(request)
-    asked = http.multi(request)
 
-    def ask(store: Store) -> tuple[int, list[dict[str, Any]]]:
-        total, found = tickets.page(store, asking.scope, asked, limit, offset)
+    def find(store: Store, *asked: Any) -> tuple[int, list[dict[str, Any]]]:
+        total, found = tickets.page(store, asking.scope, *asked)
         return total, shown(store, asking, found)
 
-    return Json(paging.envelope(request, *await http.read(request, ask)))
+    return await paging.listed(request, find, may_lag=False)
 
 
-@router.post("/api/tickets/", summary="File a ticket", openapi_extra=_object(_TICKET, _NEW))
+@router.post("/api/tickets/", summary="File a ticket", openapi_extra=described.fields(_TICKET, _NEW))
 @http.needs("tickets.change")
 async def post_ticket(request: Request) -> Response:
     asking = await http.principal(request)
@@ -81,7 +74,7 @@ async def post_ticket(request: Request) -> Response:
     def change(store: Store) -> dict[str, Any]:
         agent = asking.agent
         if agent is None and (told := body.get("agent")) is not None:
-            id = tickets.row(told, "agent")
+            id = row(told, "agent")
             agent = store.tenants.agent(id) if id in asking.scope.agent_ids else None
         elif agent is None and len(asking.scope.agent_ids) == 1:
             agent = store.tenants.agent(asking.scope.agent_ids[0])
@@ -100,7 +93,9 @@ async def get_ticket(request: Request, id: str) -> Response:
     )
 
 
-@router.patch("/api/tickets/{id}/", summary="Set title, status, priority or tags", openapi_extra=_object(_TICKET))
+@router.patch(
+    "/api/tickets/{id}/", summary="Set title, status, priority or tags", openapi_extra=described.fields(_TICKET)
+)
 @http.needs("tickets.change")
 async def patch_ticket(request: Request, id: str) -> Response:
     asking = await http.principal(request)
@@ -139,7 +134,7 @@ async def get_comments(request: Request, id: str) -> Response:
 @router.post(
     "/api/tickets/{id}/comments/",
     summary="Add to the thread of a ticket",
-    openapi_extra=_object({"body": {"type": "string", "maxLength": tickets.BODY_CHARS}}),
+    openapi_extra=described.fields({"body": {"type": "string", "maxLength": tickets.BODY_CHARS}}),
 )
 @http.needs("tickets.change")
 async def post_comment(request: Request, id: str) -> Response:
@@ -158,15 +153,14 @@ async def post_comment(request: Request, id: str) -> Response:
 @http.needs("conversations.read")
 async def get_actions(request: Request) -> Response:
     asking = await http.principal(request)
-    limit, offset = paging.slice_of(request)
-    asked = http.multi(request)
     if await http.read(request, lambda store: actions.unknown(store, asking.scope)):
         await http.write(request, lambda store: actions.adopt(store, asking.scope))
-    total, rows = await http.read(request, lambda store: actions.page(store, asking.scope, asked, limit, offset))
-    return Json(paging.envelope(request, total, [render.action(row) for row in rows]))
+    return await paging.listed(
+        request, lambda store, *asked: actions.page(store, asking.scope, *asked), render.action, may_lag=False
+    )
 
 
-@router.post("/api/actions/", summary="Describe an action before it runs", openapi_extra=_object(_ACTION))
+@router.post("/api/actions/", summary="Describe an action before it runs", openapi_extra=described.fields(_ACTION))
 @http.needs("conversations.change")
 async def post_action(request: Request) -> Response:
     asking = await http.principal(request)
@@ -182,7 +176,9 @@ async def get_action(request: Request, id: str) -> Response:
     return Json(render.action(await http.read(request, lambda store: actions.get(store, asking.scope, row))))
 
 
-@router.patch("/api/actions/{id}/", summary="Set name, display_name or description", openapi_extra=_object(_ACTION))
+@router.patch(
+    "/api/actions/{id}/", summary="Set name, display_name or description", openapi_extra=described.fields(_ACTION)
+)
 @http.needs("conversations.change")
 async def patch_action(request: Request, id: str) -> Response:
     asking = await http.principal(request)
