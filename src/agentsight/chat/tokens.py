@@ -160,8 +160,9 @@ class KeySet:
         return Path(self.address.removeprefix("file://")).read_bytes()[:MAX_JWKS_BYTES]
 
 
-def unauthenticated(detail: str = "A valid token is needed: Authorization: Bearer ...") -> Refusal:
+def unauthenticated() -> Refusal:
     """The refusal of everybody who is not signed in."""
+    detail = "A valid token is needed: Authorization: Bearer ..."
     return Refusal("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
 

@@ -27,7 +27,7 @@ _MAGIC = (
 _DOCUMENTS = re.compile(r"pdf|msword|officedocument|ms-excel|ms-powerpoint|opendocument|rtf")
 
 
-def safe_name(name: Any, fallback: str = "attachment.bin") -> str:
+def safe_name(name: Any) -> str:
     """A file name fit to show and to offer: no folders, no control or direction marks, at most 255 characters.
 
     >>> safe_name("../../etc/passwd")
@@ -38,7 +38,7 @@ def safe_name(name: Any, fallback: str = "attachment.bin") -> str:
     if len(clean) > 255:
         stem, dot, extension = clean.rpartition(".")
         clean = stem[: 254 - len(extension)] + dot + extension if dot and len(extension) < 20 else clean[:255]
-    return clean or fallback
+    return clean or "attachment.bin"
 
 
 def sniffed(data: bytes) -> str | None:

@@ -29,7 +29,7 @@ ACCOUNT = Limit(5, 60)
 ADDRESS = Limit(10, 900)
 
 
-def names(account: str = "", ip: str | None = None) -> dict[str, Limit]:
+def names(account: str, ip: str | None = None) -> dict[str, Limit]:
     """Whose failures these would be, as they are kept: nobody's e-mail or address stands in the table."""
     known = {}
     if account:

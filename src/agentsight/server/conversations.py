@@ -44,7 +44,7 @@ _LIST = {
 async def get_conversations(request: Request) -> Response:
     asking = await http.principal(request)
     where = http.permitted(asking, conversations.parse_filter(_asked(request)))
-    number, size = paging.page_number(request), paging.page_size(request, PAGE_SIZE)
+    limit, offset = paging.slice_of(request, PAGE_SIZE)
     order = ordering(http.multi(request), conversations.ORDERS, conversations.NEWEST)
     is_full = request.query_params.get("full", "true").lower() not in ("false", "0")
     with_tickets = bool(where.include_tickets) or is_full
@@ -54,9 +54,9 @@ async def get_conversations(request: Request) -> Response:
     def ask(store: Store) -> tuple[int, list[Conversation] | list[Transcript], Beside]:
         total = store.conversations.count(asking.scope, where)
         if order == conversations.NEWEST:
-            rows, _ = conversations.page(store, asking.scope, where, limit=size, offset=(number - 1) * size)
+            rows, _ = conversations.page(store, asking.scope, where, limit=limit, offset=offset)
         else:
-            rows = store.conversations.ordered(asking.scope, where, order, size, (number - 1) * size)
+            rows = store.conversations.ordered(asking.scope, where, order, limit, offset)
         beside = _beside(store, asking, rows) if with_tickets else Beside({}, {})
         if is_full:
             return total, [asking.sight.whole(found) for found in conversations.transcripts(store, rows)], beside

@@ -20,6 +20,8 @@ from .words import Voice
 
 LEVELS = 9
 _WIDTH, _HEIGHT = 1000, 100
+_STEPS = 4  # of an axis, about
+_SPARK_POINTS = 40
 _MOST_LABELS = 7
 _SMALLEST_CELLS = 22  # a country smaller than this on the map's grid gets a dot, or nobody could hit it
 
@@ -87,7 +89,7 @@ def timeseries(
     )
 
 
-def scale(most: float, steps: int = 4) -> tuple[float, list[float]]:
+def scale(most: float) -> tuple[float, list[float]]:
     """The top of an axis that holds `most`, and its ticks: round numbers.
 
     >>> scale(87)
@@ -95,9 +97,9 @@ def scale(most: float, steps: int = 4) -> tuple[float, list[float]]:
     """
     if most <= 0:
         return 1.0, [0.0, 1.0]
-    power: float = 10.0 ** math.floor(math.log10(most / steps))
-    step = next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice * steps >= most * 0.9999)
-    if most >= steps and step % 1:
+    power: float = 10.0 ** math.floor(math.log10(most / _STEPS))
+    step = next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice * _STEPS >= most * 0.9999)
+    if most >= _STEPS and step % 1:
         step = float(math.ceil(step))
     count = math.ceil(most / step - 1e-9)
     return step * count, [step * place for place in range(count + 1)]
@@ -198,11 +200,11 @@ def _cell(line: Series, place: int, says: Callable[[Number], str]) -> Markup:
     return html('<td class="n"{dated}>{value}</td>', dated=dated, value=says(line.values[place]))
 
 
-def spark(values: Sequence[Number], points: int = 40) -> Markup:
+def spark(values: Sequence[Number]) -> Markup:
     """A small line without numbers: only whether it rises."""
     known = [value or 0 for value in values]
-    if len(known) > points:
-        edges = [round(place * len(known) / points) for place in range(points + 1)]
+    if len(known) > _SPARK_POINTS:
+        edges = [round(place * len(known) / _SPARK_POINTS) for place in range(_SPARK_POINTS + 1)]
         known = [sum(known[start:end]) / (end - start) for start, end in pairwise(edges)]
     if len(known) < 2:
         return Markup("")
@@ -224,7 +226,7 @@ def heatmap(
     caption: str,
     unit: str,
     rows: Sequence[Sequence[float]],
-    href: Callable[[int, int], str] | None = None,
+    href: Callable[[int, int], str],
 ) -> Markup:
     """Seven rows of 24 cells, Monday first. A screen reader and forced colours get the numbers."""
     most = max((max(row) for row in rows), default=0)
@@ -234,7 +236,7 @@ def heatmap(
         cells = []
         for hour, value in enumerate(row):
             said = escape(voice.number(value))
-            link = href(day, hour) if href and value else ""
+            link = href(day, hour) if value else ""
             inner = html('<a href="{link}" tabindex="-1">{said}</a>', link=link, said=said) if link else said
             cells.append(html('<td class="h{level}">{inner}</td>', level=level(value, most), inner=inner))
         body.append(html('<tr><th scope="row">{name}</th>{cells}</tr>', name=name, cells=Markup("").join(cells)))
@@ -288,7 +290,7 @@ def world_shapes() -> Markup:
     return Markup(text[text.index("<defs>") : text.index("</svg>")])
 
 
-def worldmap(voice: Voice, caption: str, unit: str, parts: Sequence[Part], inline: bool = False) -> Markup:
+def worldmap(voice: Voice, caption: str, unit: str, parts: Sequence[Part], inline: bool) -> Markup:
     """Countries coloured by value, small ones as dots; each with a value leads to its conversations."""
     world = _world()
     if not world["width"]:
