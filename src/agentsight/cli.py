@@ -22,10 +22,25 @@ def main() -> None:
     try:
         app()
     except AgentSightError as refused:
-        print(f"agentsight: {refused}", file=sys.stderr)
-        sys.exit(1)
+        _refuse(f"{refused}{_because(refused)}")
+    except OSError as wrong:
+        if wrong.filename is None:
+            raise
+        _refuse(f"{wrong.filename}: {wrong.strerror}; name a place this user may use, such as another --data")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _refuse(line: str) -> None:
+    print(f"agentsight: {line}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _because(refused: Exception) -> str:
+    """What the database itself said: for who runs the command line, not for clients of the server."""
+    cause = refused.__cause__
+    said = str(getattr(cause, "orig", None) or cause or "").strip()
+    return f" ({said.splitlines()[0]})" if said else ""
 
 
 if __name__ == "__main__":

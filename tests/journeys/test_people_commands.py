@@ -27,6 +27,30 @@ def asked(server: Server, key: str) -> int:
     return httpx.get(f"{server.url}/api/me/", headers={"Authorization": f"Api-Key {key}"}).status_code
 
 
+def test_a_list_is_whole_in_a_pipe_and_leaves_out_what_nobody_said(tmp_path: Path):
+    name = "An agent whose name is longer than a narrow terminal would like to show in a column of eighty"
+    key = run(tmp_path, "keys", "create", "--agent", name)
+    headings, row = run(tmp_path, "keys", "list").splitlines()
+    assert row.startswith(key[:12] + " ") and name in row
+    assert "STATE" in headings and "NOTE" not in headings
+
+
+def test_what_cannot_be_opened_is_said_in_one_line_with_what_to_do(tmp_path: Path):
+    (tmp_path / "file").write_text("no database, and no folder")
+    for words in (("--data", str(tmp_path / "file" / "below")), ("--database", f"sqlite:///{tmp_path / 'file'}")):
+        command = [sys.executable, "-m", "agentsight.cli", "keys", "list", *words]
+        env = environment(AGENTSIGHT_DATA=str(tmp_path))
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+        assert done.returncode == 1 and done.stderr.startswith("agentsight: "), done.stderr
+        assert len(done.stderr.splitlines()) == 1 and ("--data" in done.stderr or "not a database" in done.stderr)
+
+
+def test_an_import_of_which_nothing_could_be_read_is_refused(tmp_path: Path):
+    (tmp_path / "notes.md").write_text("# Notes\n\nno conversation\n")
+    said = run(tmp_path, "import", str(tmp_path / "notes.md"), "--agent", "a", status=1)
+    assert json.loads(said)["rejected"] == 2
+
+
 @pytest.mark.slow
 def test_keys_end_and_change_over_beside_a_running_server(tmp_path: Path):
     server = Server(tmp_path)

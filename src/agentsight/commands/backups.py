@@ -26,8 +26,9 @@ def backup(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Copy everything into one file as of one moment, beside a running server: database, files, secrets, chat.
+    """Copy everything into one file, beside a running server.
 
+    Database, files, secrets and chat, as of one moment.
     Everything acknowledged before it began is in it. It holds secrets: keep it as you keep the data. PostgreSQL needs
     pg_dump.
     """

@@ -32,7 +32,7 @@ class NotInstalled(Refusal):
     """The chat backend's packages are not there."""
 
 
-app = typer.Typer(help="The chat backend: streaming chat over your own agent, tracked by AgentSight.")
+app = typer.Typer(help="The chat backend: streaming chat with your own agent, tracked.")
 
 
 @app.callback(invoke_without_command=True)
@@ -73,7 +73,10 @@ def revoke(
     token: Annotated[str | None, typer.Option("--token", help="This one token")] = None,
     data: Data = None,
 ) -> None:
-    """Make tokens worthless before they end, everywhere within two seconds. New ones can be given at once."""
+    """Make tokens worthless before they end.
+
+    Everywhere within two seconds. New ones can be given at once.
+    """
     if (user is None) == (token is None):
         raise typer.BadParameter("say --user NAME or --token TOKEN, one of them")
     _room()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from agentsight.core import geo, tenancy, tombstones
 from agentsight.core.model import Agent, Organization
@@ -86,3 +89,19 @@ def make_agent(store: Store, organization: str, agent: str) -> tuple[Organizatio
 def say(text: str) -> None:
     """One line for people, on stderr, so that stdout stays for programs."""
     typer.echo(text, err=True)
+
+
+def show(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table for people: whole in a pipe; on a narrow terminal lines break, and nothing is cut.
+
+    Columns with nothing in them are left out.
+    """
+    table = Table(box=None, pad_edge=False)
+    cells = [list(row) for row in rows]
+    filled = [place for place in range(len(headings)) if any(row[place] for row in cells)]
+    for place in filled:
+        longest = max(len(word) for text in (headings[place], *(row[place] for row in cells)) for word in text.split())
+        table.add_column(headings[place], no_wrap=place == 0, overflow="fold", min_width=min(longest, 16))
+    for row in cells:
+        table.add_row(*(row[place] for place in filled))
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)

@@ -52,8 +52,9 @@ def copy(
     ] = None,
     data: Data = None,
 ) -> None:
-    """Copy a database into an empty one, SQLite or PostgreSQL, while nobody writes to either; with --chat-to the chat's too.
+    """Copy a database into an empty one, SQLite or PostgreSQL.
 
+    While nobody writes to either; with --chat-to the chat's too.
     Killed at any point, the same command goes on where it was; done, it says so and changes nothing. At the end both are
     read again and proved equal; prints what was copied as one JSON line.
     """

@@ -69,7 +69,11 @@ def import_(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Load history. Doing it twice changes nothing. Prints counts as one JSON line; problems go to stderr."""
+    """Load history. Doing it twice changes nothing.
+
+    Prints counts as one JSON line; problems go to stderr. A line is a conversation: what `agentsight export` wrote, or
+    {"conversation_id": "...", "messages": [{"role": "user", "content": "...", "timestamp": "2026-11-21T08:00:00Z"}]}.
+    """
     if str(file) != "-" and not file.is_file():
         raise Refusal(f"no such file: {file}")
     tally = Tally()
@@ -85,6 +89,10 @@ def import_(
     if len(tally.problems) > 20:
         say(f"... and {tally.rejected - 20} more")
     typer.echo(json.dumps(tally.counts()))
+    if {name for name, count in tally.counts().items() if count} == {"rejected"}:
+        raise Refusal(
+            f"nothing of {file} could be read: it takes one conversation a line, as JSON; see: agentsight import --help"
+        )
 
 
 def _read(

@@ -56,10 +56,10 @@ def export(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Write an agent's conversations, newest first, in constant memory, beside a running server.
+    """Write an agent's conversations, newest first.
 
-    With -o it prints a manifest line instead: conversations, rows, bytes, SHA-256. CSV opens in spreadsheets without
-    running anything; Parquet needs pip install 'agentsight[parquet]'.
+    In constant memory, beside a running server. With -o it prints a manifest line instead: conversations,
+    rows, bytes, SHA-256. CSV opens in spreadsheets without running anything; Parquet needs pip install 'agentsight[parquet]'.
     """
     where = _where(after, before)
     write = {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}[format.value]()

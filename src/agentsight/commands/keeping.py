@@ -39,7 +39,9 @@ def erase(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Remove a person everywhere: conversations, files, search index, free pages. Prints a signed certificate as JSON.
+    """Remove a person everywhere, with a signed certificate.
+
+    Out of conversations, files, the search index and free pages. The certificate is printed as JSON.
 
     What they added to the numbers stays, anonymous. Doing it again finishes what was interrupted.
     """
@@ -101,10 +103,11 @@ def run_retention(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Remove what has had its time, by each organization's own rules, in small steps beside a running server.
+    """Remove what has had its time, by each organization's rules.
 
-    The server does it by itself every six hours. Prints one JSON line an organization: conversations that lost their
-    content, conversations removed with their numbers, deleted ones purged, events and files.
+    In small steps, beside a running server. The server does it by itself every six hours. Prints one JSON line
+    an organization: conversations that lost their content, conversations removed with their numbers, deleted ones
+    purged, events and files.
     """
     with opened(data, database) as (settings, storage):
         owners = storage.read(lambda store: store.tenants.organizations())

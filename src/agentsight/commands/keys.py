@@ -7,8 +7,6 @@ import re
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agentsight.core import audit, tenancy
 from agentsight.core.audit import COMMAND_LINE
@@ -16,13 +14,25 @@ from agentsight.core.model import Agent, ApiKey, Organization
 from agentsight.core.ports import Store
 from agentsight.wire import instant
 
-from .common import AgentName, AsJson, Data, Database, OrganizationName, Refusal, change, make_agent, now_us, opened
+from .common import (
+    AgentName,
+    AsJson,
+    Data,
+    Database,
+    OrganizationName,
+    Refusal,
+    change,
+    make_agent,
+    now_us,
+    opened,
+    show,
+)
 
 _SPAN = re.compile(r"(\d{1,5})([dhm])")
 _UNITS_US = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000}
 Expires = Annotated[str | None, typer.Option(metavar="TIME", help="It ends after so long, such as 90d; default: never")]
 
-app = typer.Typer(help="API keys, each bound to one agent and shown whole only when made.", no_args_is_help=True)
+app = typer.Typer(help="API keys, each bound to one agent, shown whole when made.", no_args_is_help=True)
 
 
 @app.command()
@@ -76,23 +86,18 @@ def list_keys(as_json: AsJson = False, data: Data = None, database: Database = N
     if not rows:
         typer.echo("No keys yet. Make one: agentsight keys create --agent NAME")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("PREFIX", "ORGANIZATION", "AGENT", "ROLE", "CREATED", "LAST USED", "ENDS", "STATE", "NOTE"):
-        table.add_column(heading, no_wrap=True)
-    for row in rows:
-        plain = _plain(*row)
-        dates = [(plain[name] or "never")[:16].replace("T", " ") for name in ("created_at", "last_used_at")]
-        table.add_row(
-            str(plain["prefix"]),
-            str(plain["organization"]),
-            str(plain["agent"]),
-            str(plain["role"]),
-            *dates,
-            (plain["expires_at"] or "")[:16].replace("T", " "),
-            "revoked" if row[0].revoked_us else "live" if row[0].is_live(now_us()) else "ended",
-            str(plain["name"]),
-        )
-    Console().print(table)
+    show(
+        ("PREFIX", "ORGANIZATION", "AGENT", "ROLE", "CREATED", "LAST USED", "ENDS", "STATE", "NOTE"),
+        (_row(key, _plain(key, agent, owner)) for key, agent, owner in rows),
+    )
+
+
+def _row(key: ApiKey, plain: dict[str, str | None]) -> list[str]:
+    dates = [(plain[name] or "never")[:16].replace("T", " ") for name in ("created_at", "last_used_at")]
+    ends = (plain["expires_at"] or "")[:16].replace("T", " ")
+    state = "revoked" if key.revoked_us else "live" if key.is_live(now_us()) else "ended"
+    names = [str(plain[name]) for name in ("prefix", "organization", "agent", "role")]
+    return [*names, *dates, ends, state, str(plain["name"])]
 
 
 def _plain(key: ApiKey, agent: Agent, organization: Organization) -> dict[str, str | None]:
@@ -148,7 +153,10 @@ def rotate(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Make a new key for an old one and print it; the old one ends when the overlap does."""
+    """Make a new key for an old one and print it.
+
+    The old one ends when the overlap does.
+    """
     overlap_us = _span_us(overlap, "--overlap")
     with opened(data, database) as (_, storage):
         short = prefix.strip().lower()[: tenancy.PREFIX_CHARS]

@@ -74,8 +74,9 @@ def migrate(
 
 
 def rebuild(as_json: AsJson = False, data: Data = None, database: Database = None) -> None:
-    """Compute every number again from the events and say whether anything differed.
+    """Compute every number again from the events.
 
+    Says whether anything differed.
     Writers wait meanwhile; a running server asks its clients to come back.
     """
     with opened(data, database) as (_, storage):
@@ -106,7 +107,10 @@ class Finding:
 
 
 def doctor(as_json: AsJson = False, data: Data = None, database: Database = None) -> None:
-    """Look at an installation and say what to do about each thing that is wrong. Status 1 when anything is."""
+    """Say what is wrong with an installation, and what to do.
+
+    Status 1 when anything is wrong.
+    """
     settings = Settings.of(data, database)
     findings = list(_examine(settings))
     if as_json:

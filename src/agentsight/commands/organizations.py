@@ -27,8 +27,9 @@ def export(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Write everything of an organization into one archive, as of one moment. Prints its manifest as one JSON line.
+    """Write everything of an organization into one archive.
 
+    As of one moment. Prints its manifest as one JSON line.
     Agents, settings, brand, people, conversations, files, reports, links, audit log, numbers. Passwords, sessions and
     what is secret of keys and links stay behind.
     """

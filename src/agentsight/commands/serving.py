@@ -79,7 +79,10 @@ def demo(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Run server and chat on sample data, on this machine only; prints a one-time sign-in link, an API key, a chat link."""
+    """Run server and chat on sample data, on this machine only.
+
+    Prints a one-time sign-in link, an API key and a chat link.
+    """
     listener = Listener("127.0.0.1", port)
     folder = data or Settings.of().data.with_name("agentsight-demo")
     settings = Settings.of(folder, database, port=listener.port)

@@ -7,8 +7,6 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agentsight.core import audit, people, sessions, tenancy
 from agentsight.core.model import Agent, Organization, User
@@ -17,7 +15,7 @@ from agentsight.errors import NotFound
 from agentsight.server.settings import Settings
 from agentsight.wire import instant
 
-from .common import AsJson, Data, Database, OrganizationName, Refusal, change, find_agent, now_us, opened
+from .common import AsJson, Data, Database, OrganizationName, Refusal, change, find_agent, now_us, opened, show
 
 app = typer.Typer(help="People who sign in to the dashboard.", no_args_is_help=True)
 
@@ -36,8 +34,9 @@ def create(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Add a person, or let one who is there in again; prints a sign-in link that works once, within a day.
+    """Add a person, or let one who is there in again.
 
+    Prints a sign-in link that works once, within a day.
     With a password given there is nothing to print.
     """
     kept = _hashed(email) if password_stdin else None
@@ -96,20 +95,20 @@ def list_users(as_json: AsJson = False, data: Data = None, database: Database = 
     if not rows:
         typer.echo("Nobody yet. Add somebody: agentsight users create EMAIL")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("EMAIL", "NAME", "ORGANIZATION", "ROLE", "AGENTS", "LAST SIGN-IN"):
-        table.add_column(heading, no_wrap=True)
-    for row in rows:
-        seen = ", ".join(row["agents"]) or "all"
-        table.add_row(
-            row["email"],
-            row["name"],
-            row["organization"],
-            row["role"],
-            seen,
-            (row["signed_in_at"] or "never")[:16].replace("T", " "),
-        )
-    Console().print(table)
+    show(
+        ("EMAIL", "NAME", "ORGANIZATION", "ROLE", "AGENTS", "LAST SIGN-IN"),
+        (
+            (
+                row["email"],
+                row["name"],
+                row["organization"],
+                row["role"],
+                ", ".join(row["agents"]) or "all",
+                (row["signed_in_at"] or "never")[:16].replace("T", " "),
+            )
+            for row in rows
+        ),
+    )
 
 
 def _everybody(store: Store) -> list[dict[str, Any]]:
@@ -140,7 +139,10 @@ def _known(store: Store, email: str) -> User:
 
 @app.command("link")
 def new_link(email: Email, data: Data = None, database: Database = None) -> None:
-    """A new sign-in link for somebody who is there; it works once, within a day."""
+    """A new sign-in link for somebody who is there.
+
+    It works once, within a day.
+    """
     with opened(data, database) as (settings, storage):
 
         def make(store: Store) -> str:
@@ -161,7 +163,10 @@ def change_user(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Give somebody another role, other agents or another password; a new role or password ends their sessions."""
+    """Give somebody another role, other agents or a password.
+
+    A new role or password ends their sessions.
+    """
     if role is None and not agent and not all_agents and not password_stdin:
         raise Refusal("say what to change: --role, --agent, --all-agents or --password-stdin")
     kept = _hashed(email) if password_stdin else None
