@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
+from agentsight import wire
 from agentsight.core import analytics as core
 from agentsight.core import conversations, metrics
 from agentsight.core.analytics import Answer, Row
@@ -29,7 +30,8 @@ class Looked:
     """What the page needs beside its numbers."""
 
     answers: dict[str, Answer]
-    latest: list[Conversation]
+    latest: list[Conversation]  # of the period and the filter
+    seen_us: int | None  # when the newest of all last grew
     anything: bool
     elsewhere: int
     facets: dict[str, list[str]]
@@ -56,7 +58,8 @@ def analytics(visit: Visit) -> Response:
             shows_tokens=visit.shows_tokens,
         ),
         looked=looked,
-        seen_us=max((head.ended_us or head.started_us for head in looked.latest), default=None),
+        everything=visit.link("conversations", _kept(visit) | _started(chosen)),
+        seen_us=looked.seen_us,
         now_us=now_us(),
         **toolbar(visit, chosen, notices),
     )
@@ -89,22 +92,53 @@ def toolbar(visit: Visit, chosen: Period, notices: list[str]) -> dict[str, Any]:
 def _look(store: Store, visit: Visit, chosen: Period) -> Looked:
     mine = Filter(environment=chosen.where.environment)
     other = Filter(environment="production" if chosen.where.environment == "development" else "development")
-    latest, _ = conversations.page(store, visit.scope, mine, limit=LATEST)
+    newest, _ = conversations.page(store, visit.scope, mine, limit=LATEST)
     answers = overview(store, visit.scope, chosen)
     return Looked(
         answers,
-        [visit.sight.head(row) for row in latest],
-        bool(latest),
-        0 if latest else conversations.count(store, visit.scope, other, 100_000),
+        [visit.sight.head(row) for row in _latest(store, visit, chosen, newest)],
+        max((head.ended_us or head.started_us for head in newest), default=None),
+        bool(newest),
+        0 if newest else conversations.count(store, visit.scope, other, 100_000),
         filters.facets(store, visit),
         history.changes(store, visit),
         core.erased(store, visit.scope, answers["time"].question),
     )
 
 
+def _latest(store: Store, visit: Visit, chosen: Period, newest: list[Conversation]) -> list[Conversation]:
+    """The newest that began in the period and fit the filter: among the newest of all, where that is all it asks."""
+    first_us, until_us = chosen.bounds_us
+    if chosen.where == Filter(environment=chosen.where.environment) and until_us > now_us():
+        return [head for head in newest if head.started_us >= first_us]
+    within = replace(
+        chosen.where,
+        started_at_after=max(first_us, chosen.where.started_at_after or first_us),
+        started_at_before=min(until_us - 1, chosen.where.started_at_before or until_us - 1),
+    )
+    return conversations.page(store, visit.scope, within, limit=LATEST)[0]
+
+
+def _started(chosen: Period) -> dict[str, list[str]]:
+    """Filters of the list that say: began in this period."""
+    first_us, until_us = chosen.bounds_us
+    return {"started_at_after": [wire.instant(first_us)], "started_at_before": [wire.instant(until_us - 1)]}
+
+
+def _kept(visit: Visit) -> dict[str, list[str]]:
+    """The filters of this page's address."""
+    return {name: values for name, values in filters.parameters(visit).items() if filters.is_filter(name)}
+
+
+def counted(visit: Visit, chosen: Period, name: str) -> Filter:
+    """The conversations behind a number of this page, as a question to the list."""
+    behind_it = {key: [value] for key, value in behind(chosen, name).items()}
+    return conversations.parse_filter_leniently(_kept(visit) | {"environment": [visit.environment]} | behind_it)[0]
+
+
 def drill(visit: Visit, chosen: Period) -> Drill:
     """Addresses of exactly the conversations behind a number of this page."""
-    kept = {name: values for name, values in filters.parameters(visit).items() if filters.is_filter(name)}
+    kept = _kept(visit)
 
     def address(name: str, by: str | None = None, row: Row | None = None) -> str:
         return visit.link("conversations", {**kept, **behind(chosen, name, by, row)})

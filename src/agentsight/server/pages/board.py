@@ -111,12 +111,17 @@ class Board:
             name,
             title(self.voice, name),
             brief(self.voice, name) or self.voice.say(metric.says),
-            said(self.voice, metric.unit, series.total),
+            self._priced(name) or said(self.voice, metric.unit, series.total),
             said(self.voice, metric.unit, series.previous) if self.period.compare else "",
             delta(self.voice, metric, series) if self.period.compare else None,
             charts.spark([row.value for row in series.rows]),
             self.drill(name),
         )
+
+    def _priced(self, name: str) -> str:
+        """A cost of nothing, where nothing had a price, is not known."""
+        asked = {series.name: series.total for series in self.answers["time"].series}
+        return unpriced(self.voice, name, asked.get(name), asked.get("unpriced_tokens"))
 
     @property
     def main(self) -> list[Tile]:
@@ -131,15 +136,17 @@ class Board:
         found = [_series(self.answers["time"], name) for name in names]
         rows = found[0].rows
         lines = [
-            charts.Series(title(self.voice, series.name), [row.value for row in series.rows], f"c{place + 1}")
-            for place, series in enumerate(found)
+            charts.Series(
+                title(self.voice, series.name), [row.value for row in series.rows], colour(series.name, place)
+            )
+            for place, series in enumerate(found, 1)
         ]
         old = found[0].previous_rows[: len(rows)]
         if self.period.compare and old:
             name = self.voice.say("{metric}, before", metric=lines[0].name)
             values = [row.value for row in old] + [None] * (len(rows) - len(old))
             whens = [label(self.voice, self.period, row) for row in old]
-            lines.append(charts.Series(name, values, "c1", True, whens))
+            lines.append(charts.Series(name, values, lines[0].css, True, whens))
         unit = found[0].unit
         return charts.timeseries(
             self.voice,
@@ -151,6 +158,10 @@ class Board:
             partial=self.period.partial(self.now_us),
             marks=self.marks,
         )
+
+    def key(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """What each of these lines is drawn in, and what it is."""
+        return [(colour(name, place), title(self.voice, name)) for place, name in enumerate(names, 1)]
 
     def heat(self, name: str) -> Markup:
         series = _series(self.answers["hours"], name)
@@ -216,6 +227,11 @@ def _series(answer: Answer, name: str) -> Series:
     return next(series for series in answer.series if series.name == name)
 
 
+def colour(name: str, place: int) -> str:
+    """What a line is drawn in: what is good or bad by itself looks so, others take the brand's colours in turn."""
+    return {"feedback_positive": "good", "feedback_negative": "bad", "tool_errors": "bad"}.get(name, f"c{place}")
+
+
 def delta(voice: Voice, metric: metrics.Metric, series: Series) -> Delta | None:
     """How a number changed; None when there is nothing to compare. Percentages change by points."""
     now, before = series.total, series.previous
@@ -241,6 +257,11 @@ def said(voice: Voice, unit: str, value: float | None) -> str:
     if unit == "%":
         return voice.percent(value)
     return voice.money(value) if unit == "USD" else voice.short(value)
+
+
+def unpriced(voice: Voice, name: str, cost: float | None, tokens: float | None) -> str:
+    """What stands in place of a cost nobody can know; empty where it is known."""
+    return voice.say("Unknown") if name == "cost_usd" and not cost and tokens else ""
 
 
 def unit(voice: Voice, name: str) -> str:
@@ -317,6 +338,12 @@ def brief(voice: Voice, name: str) -> str:
         "total_conversations": voice.say("Started and used"),
         "individual_users": voice.say("Different customers who wrote"),
         "average_response_ms": voice.say("From a question to its answer"),
+        "average_duration_ms": voice.say("From its start to its last event"),
+        "total_tokens": voice.say("Prompt, completion, embedding"),
+        "cost_usd": voice.say("At the list prices of the day"),
+        "feedback_positive": voice.say("By their latest vote"),
+        "feedback_negative": voice.say("By their latest vote"),
+        "feedback_conversations": voice.say("Judged by the customer"),
     }
     return told.get(name, "")
 

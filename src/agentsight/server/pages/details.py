@@ -17,8 +17,8 @@ from agentsight.errors import NotFound
 
 from ..http import now_us
 from ..ui.words import Voice
-from .analytics import drill, toolbar
-from .board import Board, called, said, title
+from .analytics import counted, drill, toolbar
+from .board import Board, called, said, title, unpriced
 from .filters import facets
 from .layout import _N, SECTIONS
 from .period import Period, period
@@ -34,7 +34,7 @@ class Topic:
     lines: tuple[str, ...]
     columns: tuple[str, ...]
     splits: tuple[str, ...] = DIMENSIONS
-    only: str = ""  # a filter of the conversations worth showing below
+    only: str = ""  # the metric whose newest conversations are worth showing below
     drawing: str = "chart-column"
     begin: str = ""  # how such things come to be here, said where there are none
     sample: str = ""  # the line of code that does it
@@ -72,7 +72,7 @@ TOPICS = {
         ("tool_runs", "tool_errors"),
         ("tool_runs", "tool_errors", "tool_error_rate_pct", "average_tool_duration_ms"),
         ("tool",),
-        "has_error",
+        "tool_errors",
         drawing="wrench",
         begin=_N(
             "Track what the agent runs, and it is counted here: how often, how long it takes, how often it fails."
@@ -93,7 +93,7 @@ TOPICS = {
         ("feedback_positive", "feedback_negative"),
         ("feedback_conversations",),
         ("sentiment",),
-        "has_feedback",
+        "feedback_conversations",
         drawing="thumbs-up",
         begin=_N("Pass on what customers think of a conversation, or give feedback on its page here."),
         sample='conversation_manager.submit_feedback("hello-1", "positive", comment="Quick!")',
@@ -103,7 +103,7 @@ TOPICS = {
         ("escalated_conversations",),
         ("escalated_conversations", "total_conversations", "escalation_rate_pct"),
         ("source", "country", "device", "language"),
-        "escalated",
+        "escalated_conversations",
         drawing="life-buoy",
         begin=_N("A conversation is escalated when an action ran that hands over to a human: see the settings."),
         sample='tracker.track_action("fallback_to_human")',
@@ -151,6 +151,7 @@ class Line:
     name: str
     share: float
     cells: list[Cell]
+    css: str = ""
 
 
 @page("analytics/{topic}", "analytics.read")
@@ -172,7 +173,6 @@ def details(visit: Visit) -> Response:
         title=visit.voice.say(topic.name),
         topic=topic,
         key=key,
-        titles_of=lambda name: title(visit.voice, name),
         splits=split_names(visit.voice),
         split=split,
         sort=sort,
@@ -217,8 +217,7 @@ def _ask(store: Store, visit: Visit, topic: Topic, chosen: Period, split: str) -
     answers = {name: analytics.answer(store, visit.scope, question) for name, question in asked.items()}
     some: list[Conversation] = []
     if topic.only:
-        where, _ = conversations.parse_filter_leniently({topic.only: ["true"], "environment": [visit.environment]})
-        some, _ = conversations.page(store, visit.scope, where, limit=8)
+        some, _ = conversations.page(store, visit.scope, counted(visit, chosen, topic.only), limit=8)
     times = tool_times.tool_times(store, visit.scope, asked["split"]) if split == "tool" else None
     erased = analytics.erased(store, visit.scope, asked["time"])
     return Looked(answers, some, facets(store, visit), times, erased)
@@ -247,6 +246,7 @@ def _rows(
             100 * (number(key, topic.columns[0]) or 0) / most,
             _cells(visit, board, topic, split, key, values)
             + [Cell(visit.voice.wait(number(key, name)), number(key, name), "") for name in PERCENTILES if times],
+            {"positive": "good", "neutral": "warn", "negative": "bad"}.get(key, "") if split == "sentiment" else "",
         )
         for key in keys[:MOST_ROWS]
     ]
@@ -261,7 +261,9 @@ def _cells(
         row = values[name].get(key)
         value = row.value if row else (0 if METRICS[name].sums else None)
         href = board.drill(name, split, row) if row and value else ""
-        cells.append(Cell(said(visit.voice, METRICS[name].unit, value), value, href))
+        free = values["unpriced_tokens"].get(key) if "unpriced_tokens" in values else None
+        words = unpriced(visit.voice, name, value, free.value if free else None)
+        cells.append(Cell(words or said(visit.voice, METRICS[name].unit, value), value, href))
     return cells
 
 

@@ -35,7 +35,7 @@ def html(template: str, **values: object) -> Markup:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line. `css`: c1 or c2, its colour; `before`: the dashed line of the period compared with."""
+    """One line. `css`: its colour, such as c1, good or bad; `before`: the dashed line of the period compared with."""
 
     name: str
     values: Sequence[Number]
@@ -348,7 +348,7 @@ def donut(voice: Voice, caption: str, parts: Sequence[Part]) -> Markup:
         share = 100 * part.value / total
         arcs.append(
             html(
-                '<circle class="d{n}" cx="20" cy="20" r="15.9155" pathLength="100" stroke-dasharray="{dash} 100" '
+                '<circle class="c{n}" cx="20" cy="20" r="15.9155" pathLength="100" stroke-dasharray="{dash} 100" '
                 'stroke-dashoffset="{turned}" data-tip="{name}|{value}|{share}"/>',
                 n=number,
                 dash=f"{max(0.1, share - (0.8 if len(parts) > 1 else 0)):.2f}",
