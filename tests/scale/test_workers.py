@@ -198,40 +198,20 @@ def test_a_socket_that_was_handed_over_is_served(url: str, tmp_path: Path):
             process.wait(20)
 
 
+def two_workers(data: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """What a server of two workers says that cannot start."""
+    command = [sys.executable, "-m", "agentsight.cli", "serve", "--workers", "2", "--data", str(data), "--port", "0"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment(**settings))
+
+
 def test_on_sqlite_several_workers_are_refused_in_one_line(tmp_path: Path):
-    command = [
-        sys.executable,
-        "-m",
-        "agentsight.cli",
-        "serve",
-        "--workers",
-        "2",
-        "--data",
-        str(tmp_path),
-        "--port",
-        "0",
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    ran = two_workers(tmp_path)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert "SQLite has one writer" in ran.stderr and ran.stderr.count("\n") == 1
 
 
 def test_workers_that_cannot_start_end_in_one_refusal(tmp_path: Path):
     nowhere = "postgresql://nobody@127.0.0.1:9/nothing"
-    command = [
-        sys.executable,
-        "-m",
-        "agentsight.cli",
-        "serve",
-        "--workers",
-        "2",
-        "--data",
-        str(tmp_path),
-        "--port",
-        "0",
-    ]
-    ran = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment(AGENTSIGHT_DATABASE_URL=nowhere)
-    )
+    ran = two_workers(tmp_path, AGENTSIGHT_DATABASE_URL=nowhere)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.count("\n") == 1, ran.stderr

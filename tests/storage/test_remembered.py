@@ -145,12 +145,7 @@ def test_what_people_will_look_at_is_read_before_they_do(two: Any, monkeypatch: 
         assert first == second == other
 
 
-WORDS = (
-    "ab",
-    "cd",
-    "Šć",
-    "zz",
-)  # too short for the index: every search of them goes by what is remembered, or by reading
+WORDS = ("ab", "cd", "Šć", "zz")  # too short for the index: they are found by what is remembered, or by reading
 
 
 @pytest.mark.parametrize("seed", range(4))

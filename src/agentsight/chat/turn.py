@@ -133,9 +133,7 @@ class Runs:
         Raises:
             Refusal: as `Store.start`.
         """
-        return await asyncio.shield(
-            self._start(user_id, ask)
-        )  # a request that is cancelled leaves no run without a task
+        return await asyncio.shield(self._start(user_id, ask))  # a cancelled request leaves no run without a task
 
     async def _start(self, user_id: str, ask: Ask) -> Begun:
         responder = self.responder

@@ -105,10 +105,8 @@ def beside(
 
     told = prepare(settings, storage, listener, agent)
     chat = create_app(told)
-    chat.state.sheet, chat.state.icon = (
-        "/brand/-/chat.css",
-        "/brand/-/chat.svg",
-    )  # of the house whose name was asked for
+    # of the house whose name was asked for
+    chat.state.sheet, chat.state.icon = "/brand/-/chat.css", "/brand/-/chat.svg"
     attach(app, chat)
     app.state.chat_link = partial(link, told, listener)
     app.state.elsewhere = partial(elsewhere, settings, storage)

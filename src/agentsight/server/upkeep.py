@@ -23,10 +23,7 @@ from . import foresight
 from .ledger import KEPT_DAYS
 
 FIRST_S, EVERY_S = 300, 6 * 3600
-OLDER_S, SELDOM_S = (
-    10,
-    600,
-)  # how soon, and then ever more seldom, it is looked whether an older version works beside this one
+OLDER_S, SELDOM_S = 10, 600  # how soon, then ever more seldom, we look whether an older version works beside this one
 YOUNG_US = 24 * 3600 * 1_000_000  # a file whose row is still on its way is younger than this
 REST_S = 0.05  # between two transactions, for everybody else
 COPIES = "before-*"  # of the database, taken before migrations

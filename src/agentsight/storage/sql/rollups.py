@@ -287,9 +287,7 @@ class SqlRollups:
         slices: Sequence[int],
     ) -> Iterable[tuple[int, str, int]]:
         self.settle()
-        if len({place for place, *_ in spans}) < len(
-            spans
-        ):  # hours of a week: who comes in two of them is one customer
+        if len({place for place, *_ in spans}) < len(spans):  # hours of a week: who comes twice is one customer
             yield from self._users(scope, production, facets, by, spans, slices)
             return
         past = [span for span in spans if span[2] <= over()]
