@@ -14,7 +14,7 @@ import pytest
 
 from agentsight import wire
 from agentsight.core.model import Filter
-from agentsight.storage.sql.conversations import PREDICATES
+from agentsight.storage.sql.filters import PREDICATES
 from served import environment
 
 ROOT = Path(__file__).resolve().parents[2]

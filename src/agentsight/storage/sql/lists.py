@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, func, select
+from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
 
 from agentsight.core.model import Scope
 
@@ -52,8 +52,9 @@ def about_conversation(table: Table) -> dict[str, Callable[[Any], ColumnElement[
 
 
 def in_environment(value: str) -> ColumnElement[bool]:
-    told = func.coalesce(conversation.c.environment, "development")
-    return told == "production" if value == "production" else told != "production"
+    """Of the conversation; one that nobody said it of counts as development."""
+    told = conversation.c.environment
+    return told == "production" if value == "production" else or_(told.is_(None), told != "production")
 
 
 def own(table: Table, scope: Scope) -> ColumnElement[bool]:
