@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from itsdangerous import URLSafeTimedSerializer
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from agentsight import __version__
@@ -101,7 +101,14 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
         app.add_api_route(path, answer, methods=["GET"], tags=["health"], summary=says)
         app.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
     app.add_api_route("/docs", manual.manual, methods=["GET", "HEAD"], include_in_schema=False)
-    app.add_api_route("/metrics", telemetry.metrics, methods=["GET"], tags=["health"], summary="Prometheus text")
+    app.add_api_route(
+        "/metrics",
+        telemetry.metrics,
+        methods=["GET"],
+        tags=["health"],
+        summary="Prometheus text",
+        response_class=PlainTextResponse,
+    )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     for _, path, endpoint in http.every_route(app.routes):
         if path != app.openapi_url:  # FastAPI's own, as open as /docs
@@ -151,6 +158,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
         schema["paths"]["/api/batch/"] = {"post": {**_BATCH, **described.BATCH}}
+        routes = [route for route in http.every_route(app.routes) if route[1] != app.openapi_url]
+        opened = {(method, path) for method, path, endpoint in routes if http.needed_by(endpoint) == "anybody"}
+        described.complete(schema, opened)
         app.openapi_schema = orjson.loads(orjson.dumps(schema))
     document: dict[str, Any] = app.openapi_schema or {}
     return document

@@ -145,6 +145,17 @@ async def _transcript(request: Request, id: str) -> tuple[Principal, Transcript,
 
 
 # -- changes ---------------------------------------------------------------------------------------------------------
+_TEXT = {"type": ["string", "null"], "maxLength": wire.MAX_NAME_CHARS}
+_BY_HAND: dict[str, dict[str, Any]] = {
+    "name": {"type": "string", "minLength": 1, "maxLength": wire.MAX_NAME_CHARS},
+    "is_marked": {"type": "boolean"},
+    "customer_id": _TEXT,
+    "device": _TEXT,
+    "language": _TEXT,
+    "metadata": {"type": "object", "description": "replaces what is there"},
+}
+
+
 async def _change(
     request: Request, id: str, change: Callable[[Store, Principal, int, dict[str, Any]], Conversation]
 ) -> tuple[Conversation, dict[str, Any]]:
@@ -159,7 +170,11 @@ def _ids(head: Conversation) -> dict[str, Any]:
     return {"id": head.id, "conversation_id": head.conversation_id}
 
 
-@router.patch("/api/conversations/{id}/rename/", summary="Give a conversation a name")
+@router.patch(
+    "/api/conversations/{id}/rename/",
+    summary="Give a conversation a name",
+    openapi_extra=described.fields({"name": _BY_HAND["name"]}, required=["name"]),
+)
 @http.needs("conversations.change")
 async def rename(request: Request, id: str) -> Response:
     head, _ = await _change(
@@ -168,7 +183,11 @@ async def rename(request: Request, id: str) -> Response:
     return Json({**_ids(head), "name": head.name})
 
 
-@router.post("/api/conversations/{id}/mark/", summary="Mark a conversation as important, or not")
+@router.post(
+    "/api/conversations/{id}/mark/",
+    summary="Mark a conversation as important, or not",
+    openapi_extra=described.fields({"is_marked": _BY_HAND["is_marked"]}, required=["is_marked"]),
+)
 @http.needs("conversations.change")
 async def mark(request: Request, id: str) -> Response:
     head, _ = await _change(
@@ -177,7 +196,11 @@ async def mark(request: Request, id: str) -> Response:
     return Json({**_ids(head), "is_marked": head.is_marked})
 
 
-@router.patch("/api/conversations/{id}/update/", summary="Set name, is_marked, customer_id, device, language, metadata")
+@router.patch(
+    "/api/conversations/{id}/update/",
+    summary="Set name, is_marked, customer_id, device, language, metadata",
+    openapi_extra=described.fields(_BY_HAND),
+)
 @http.needs("conversations.change")
 async def update(request: Request, id: str) -> Response:
     head, body = await _change(
@@ -204,7 +227,10 @@ def _deleted(store: Store, who: Principal, row: int, ip: str | None) -> Conversa
 
 
 @router.post(
-    "/api/conversation-feedbacks/", summary="Store feedback on a conversation", openapi_extra=described.body("feedback")
+    "/api/conversation-feedbacks/",
+    summary="Store feedback on a conversation",
+    status_code=201,
+    openapi_extra=described.body("feedback"),
 )
 @http.needs("conversations.change")
 async def post_feedback(request: Request) -> Response:

@@ -70,6 +70,8 @@ async def get_votes(request: Request) -> Response:
 @router.post(
     "/api/feedbacks/",
     summary="Judge a conversation, a message or an agent",
+    status_code=201,
+    responses=described.KNOWN,
     openapi_extra=described.body("feedback", **_JUDGED, **_KIND),
 )
 @http.needs("conversations.change")

@@ -179,6 +179,8 @@ def _accept_one(store: Store, agent: Agent, draft: Draft, now_us: int) -> Verdic
 @router.post(
     "/api/conversations/",
     summary="Create or find a conversation by its conversation_id",
+    status_code=201,
+    responses=described.KNOWN,
     openapi_extra=described.body("conversation"),
 )
 @http.needs("events.write")
@@ -204,7 +206,13 @@ async def post_conversation(request: Request) -> Response:
     return Json(answer | ({"warnings": [warning]} if warning else {}), 201 if created else 200)
 
 
-@router.post("/api/track/", summary="Store one message", openapi_extra=described.body("message"))
+@router.post(
+    "/api/track/",
+    summary="Store one message",
+    status_code=201,
+    responses=described.KNOWN,
+    openapi_extra=described.body("message"),
+)
 @http.needs("events.write")
 async def post_message(request: Request) -> Response:
     agent, body = await _body(request)
@@ -225,6 +233,8 @@ async def post_message(request: Request) -> Response:
 @router.post(
     "/api/action_logs/",
     summary="Store one action, or the token usage of a process",
+    status_code=201,
+    responses=described.KNOWN,
     openapi_extra=described.body("action"),
 )
 @http.needs("events.write")
@@ -246,7 +256,13 @@ async def post_action(request: Request) -> Response:
     return Json(answer | _discarded(verdict), _status(verdict))
 
 
-@router.post("/api/buttons/", summary="Store one click on a button", openapi_extra=described.body("button"))
+@router.post(
+    "/api/buttons/",
+    summary="Store one click on a button",
+    status_code=201,
+    responses=described.KNOWN,
+    openapi_extra=described.body("button"),
+)
 @http.needs("events.write")
 async def post_button(request: Request) -> Response:
     agent, body = await _body(request)
@@ -295,6 +311,8 @@ def _discarded(verdict: Verdict) -> dict[str, Any]:
 @router.post(
     "/api/attachments/",
     summary="Store files, as base64 in JSON or as multipart/form-data",
+    status_code=201,
+    responses=described.KNOWN,
     openapi_extra=described.FILES,
 )
 @http.needs("events.write")

@@ -54,6 +54,7 @@ async def me(request: Request) -> Response:
 @router.post(
     "/api/ingest/",
     summary="Store the spans of clients 0.1.x",
+    status_code=201,
     openapi_extra=described.json_body(
         {
             "type": "object",
@@ -78,7 +79,11 @@ async def ingest(request: Request) -> Response:
     return Json(tally | ({"conversations": wrong[:100], "truncated": len(wrong) > 100} if wrong else {}), 201)
 
 
-@router.post("/v1/traces", summary="OTLP over HTTP, protobuf or JSON: traces of generative AI as conversations")
+@router.post(
+    "/v1/traces",
+    summary="OTLP over HTTP, protobuf or JSON: traces of generative AI as conversations",
+    openapi_extra=described.OTLP,
+)
 @http.needs("events.write")
 async def otlp_traces(request: Request) -> Response:
     """Answers after the commit. Spans that are not about generative AI are let go."""

@@ -65,7 +65,12 @@ async def get_tickets(request: Request) -> Response:
     return await paging.listed(request, find, may_lag=False)
 
 
-@router.post("/api/tickets/", summary="File a ticket", openapi_extra=described.fields(_TICKET, _NEW))
+@router.post(
+    "/api/tickets/",
+    summary="File a ticket",
+    status_code=201,
+    openapi_extra=described.fields(_TICKET, _NEW, required=["title"]),
+)
 @http.needs("tickets.change")
 async def post_ticket(request: Request) -> Response:
     asking = await http.principal(request)
@@ -134,7 +139,8 @@ async def get_comments(request: Request, id: str) -> Response:
 @router.post(
     "/api/tickets/{id}/comments/",
     summary="Add to the thread of a ticket",
-    openapi_extra=described.fields({"body": {"type": "string", "maxLength": tickets.BODY_CHARS}}),
+    status_code=201,
+    openapi_extra=described.fields({"body": {"type": "string", "maxLength": tickets.BODY_CHARS}}, required=["body"]),
 )
 @http.needs("tickets.change")
 async def post_comment(request: Request, id: str) -> Response:
@@ -160,7 +166,12 @@ async def get_actions(request: Request) -> Response:
     )
 
 
-@router.post("/api/actions/", summary="Describe an action before it runs", openapi_extra=described.fields(_ACTION))
+@router.post(
+    "/api/actions/",
+    summary="Describe an action before it runs",
+    status_code=201,
+    openapi_extra=described.fields(_ACTION, required=["name"]),
+)
 @http.needs("conversations.change")
 async def post_action(request: Request) -> Response:
     asking = await http.principal(request)
