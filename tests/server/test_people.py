@@ -299,7 +299,8 @@ def test_one_address_that_guesses_at_many_accounts_is_slowed(place: Place, accou
 @pytest.mark.slow
 @pytest.mark.parametrize("times_each", [60, pytest.param(500, marks=pytest.mark.exhaustive)])
 def test_how_long_it_takes_tells_nobody_whether_an_account_exists(place: Place, times_each: int):
-    """The middle of many: within 5 ms. Every attempt comes from an address of its own, and failures are forgotten."""
+    """The quickest tenth, which other work on the machine slows least: within 5 ms. Every attempt comes from an address of
+    its own, and failures are forgotten."""
     user = place.person(f"timo-{times_each}", password=GOOD)
     took: dict[str, list[float]] = {user.email: [], "nobody-at-all@example.com": []}
     numbers = iter(range(1_000, 3_000))
@@ -311,7 +312,7 @@ def test_how_long_it_takes_tells_nobody_whether_an_account_exists(place: Place, 
                 start = time.perf_counter()
                 assert web.post("/login", data=told, headers=headers).status_code == 403
                 times.append(time.perf_counter() - start)
-    known, unknown = (statistics.median(times) * 1000 for times in took.values())
+    known, unknown = (statistics.quantiles(times, n=10)[0] * 1000 for times in took.values())
     assert abs(known - unknown) < 5, (known, unknown)
 
 
