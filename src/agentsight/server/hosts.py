@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
@@ -95,10 +96,17 @@ class Hosts:
 def host_name(scope: Scope) -> str:
     """The name of the Host header, without port; empty where an old client sends none. Raises Invalid."""
     told = [value for name, value in scope["headers"] if name == b"host"]
-    host = told[0].decode("latin-1") if told else ""
-    if len(told) > 1 or not (
-        (HOST.fullmatch(host) and len(host) <= 260) or (not host and scope["http_version"] == "1.0")
-    ):
+    if len(told) == 1 and told[0]:
+        return _name(told[0])
+    if len(told) > 1 or scope["http_version"] != "1.0":
+        raise Invalid.of("Host", "is not a host name")
+    return ""
+
+
+@lru_cache(1_000)
+def _name(told: bytes) -> str:
+    host = told.decode("latin-1")
+    if len(host) > 260 or not HOST.fullmatch(host):
         raise Invalid.of("Host", "is not a host name")
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
     return name.lower().rstrip(".")

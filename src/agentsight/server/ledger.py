@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 
 from starlette.requests import Request
 
@@ -21,7 +22,7 @@ from agentsight.core.ports import Storage
 from agentsight.errors import AgentSightError
 
 from . import telemetry
-from .http import after
+from .http import after, header
 
 EVERY_S = 2
 KEPT_DAYS = 400
@@ -118,5 +119,9 @@ def _whose(request: Request) -> tuple[int, int] | None:
 
 def _client(request: Request) -> str:
     """What sent it: the first word of its user agent, which says name and version; ours without a maker's name."""
-    words = request.headers.get("user-agent", "").partition(" ")[0]
-    return _OURS.sub("python/", _UNSAFE.sub("", words))[:60] or "unknown"
+    return _spelled(header(request, b"user-agent"))
+
+
+@lru_cache(1_000)
+def _spelled(user_agent: str) -> str:
+    return _OURS.sub("python/", _UNSAFE.sub("", user_agent.partition(" ")[0]))[:60] or "unknown"

@@ -36,11 +36,12 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        is_first = self._is_idle() and not self._head_bytes
         if self._is_idle():
-            if not self._head_bytes:
-                self._wait(HEAD_S)
             self._head_bytes += len(data)
         super().data_received(data)
+        if is_first and self._head_bytes:  # most heads come whole
+            self._wait(HEAD_S)
         if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self._refuse_head()
 

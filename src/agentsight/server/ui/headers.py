@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,10 +41,11 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 own = message.get("headers", ())
                 said = {name for name, _ in own}
-                ours = [*_ALWAYS, (b"content-security-policy", _policy(state))]
-                if _is_trustworthy(scope):
+                host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+                ours = [(b"content-security-policy", _policy(state)), *_ALWAYS]
+                if _is_trustworthy(scope["scheme"], host):
                     ours.append(_OPENER)
-                message["headers"] = [*own, *(pair for pair in ours if pair[0] not in said)]
+                message["headers"] = [*own, *[pair for pair in ours if pair[0] not in said]]
             await send(message)
 
         await self.app(scope, receive, answer)
@@ -56,10 +58,10 @@ def _policy(state: Mapping[str, Any]) -> bytes:
     return (POLICY.format(ancestors=state.get("ancestors", "'none'")) + frames).encode("latin-1")
 
 
-def _is_trustworthy(scope: Scope) -> bool:
+@lru_cache(1_000)
+def _is_trustworthy(scheme: str, host: bytes) -> bool:
     """Whether browsers heed an opener policy: they do over https and on this machine, and complain elsewhere."""
-    if scope["scheme"] == "https":
+    if scheme == "https":
         return True
-    host: bytes = next((value for name, value in scope["headers"] if name == b"host"), b"")
     name = host.rpartition(b":")[0] or host
     return name in (b"localhost", b"127.0.0.1", b"[::1]") or name.endswith(b".localhost")

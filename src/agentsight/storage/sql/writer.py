@@ -60,19 +60,18 @@ class Writer:
     ):
         self._name, self._commit, self._rest, self._idle_s, self._leave = name, commit, rest, idle_s, leave
         self._count = threads
-        self._waiting: queue.Queue[Change | None] = queue.Queue(WAITING)
+        self._waiting: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()
         self._closed = False
 
     def put(self, work: Callable[[Store], T]) -> Future[T]:
         """What `work` gives, after the commit. Raises ServerFailed: too much waits, or this is over."""
-        done: Future[T] = Future()
         self._ensure_threads()
-        try:
-            self._waiting.put_nowait(Change(work, done))
-        except queue.Full:
-            raise ServerFailed("too much is waiting to be stored; try again", retry_after_s=1) from None
+        if self._waiting.qsize() >= WAITING:
+            raise ServerFailed("too much is waiting to be stored; try again", retry_after_s=1)
+        done: Future[T] = Future()
+        self._waiting.put(Change(work, done))
         return done
 
     def close(self) -> None:
