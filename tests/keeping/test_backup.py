@@ -35,7 +35,7 @@ def _stored(data: Path) -> tuple[set[str], set[bytes]]:
         def ask(store):
             owner = store.tenants.organization_named("acme")
             (agent,) = store.tenants.agents(owner.id)
-            heads, more = conversations.page(store, Scope(owner.id, (agent.id,)), Filter(), limit=10_000)
+            heads, more = store.conversations.page(Scope(owner.id, (agent.id,)), Filter(), limit=10_000)
             assert not more
             return conversations.transcripts(store, heads)
 

@@ -117,7 +117,7 @@ class House:
         return told
 
     def found(self, text: str) -> list[str]:
-        heads, _ = self.storage.read(lambda store: conversations.page(store, self.scope, Filter(search=text), limit=50))
+        heads, _ = self.storage.read(lambda store: store.conversations.page(self.scope, Filter(search=text), limit=50))
         return sorted(head.conversation_id for head in heads)
 
 

@@ -73,7 +73,7 @@ def export(
             sys.stdout.buffer.flush()
             return
         scope = Scope(found.organization_id, (found.id,))
-        total = storage.read(lambda store: conversations.count(store, scope, where)) if sys.stderr.isatty() else None
+        total = storage.read(lambda store: store.conversations.count(scope, where)) if sys.stderr.isatty() else None
         with _new_file(output) as file, _progress(total) as advance:
             tally = _Tally(file, advance)
             write(tally, _transcripts(storage, found, where, tally), blobs)
@@ -165,7 +165,7 @@ def _transcripts(storage: Storage, agent: Agent, where: Filter, tally: _Tally) -
     first_us, last_us = where.started_at_after, where.started_at_before
 
     def kept(store: Store, before: tuple[int, int] | None) -> tuple[list[Conversation], bool]:
-        return conversations.page(store, scope, live, limit=TOGETHER, before=before)
+        return store.conversations.page(scope, live, limit=TOGETHER, before=before)
 
     def gone(store: Store, before: tuple[int, int] | None) -> tuple[list[Conversation], bool]:
         some = store.keeping.deleted_page(agent.id, before, 10 * TOGETHER)

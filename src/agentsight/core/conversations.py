@@ -115,25 +115,6 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
 }
 
 
-def page(
-    store: Store,
-    scope: Scope,
-    where: Filter,
-    *,
-    limit: int,
-    offset: int = 0,
-    before: tuple[int, int] | None = None,
-    after: tuple[int, int] | None = None,
-) -> tuple[list[Conversation], bool]:
-    """Conversations, newest first, and whether more follow in the direction asked for."""
-    return store.conversations.page(scope, where, limit=limit, offset=offset, before=before, after=after)
-
-
-def count(store: Store, scope: Scope, where: Filter, limit: int | None = None) -> int:
-    """How many conversations match; counting stops at `limit`."""
-    return store.conversations.count(scope, where, limit=limit)
-
-
 ORDERS = ("started_at", "ended_at", "id", "customer_id", "is_marked", "language")
 NEWEST = "-started_at"
 _SAMPLED, _MOST_KEYS = 1_000, 200
@@ -141,13 +122,13 @@ _SAMPLED, _MOST_KEYS = 1_000, 200
 
 def metadata_keys(store: Store, scope: Scope) -> list[str]:
     """The keys there are in metadata of the newest conversations, dotted where they lie deeper."""
-    return _keys(head.metadata for head in page(store, scope, Filter(), limit=_SAMPLED)[0])
+    return _keys(head.metadata for head in store.conversations.page(scope, Filter(), limit=_SAMPLED)[0])
 
 
 def metadata_values(store: Store, scope: Scope, key: str) -> list[Any]:
     """The different values the newest conversations have under a key."""
     found: dict[str, Any] = {}
-    for head in page(store, scope, Filter(), limit=_SAMPLED)[0]:
+    for head in store.conversations.page(scope, Filter(), limit=_SAMPLED)[0]:
         for path, value in _leaves(head.metadata):
             if path == key:
                 found.setdefault(repr(value), value)
@@ -157,7 +138,7 @@ def metadata_values(store: Store, scope: Scope, key: str) -> list[Any]:
 def message_metadata_keys(store: Store, scope: Scope) -> list[str]:
     """The same of messages, in a tenth as many conversations."""
     by_agent: dict[int, list[int]] = {}
-    for head in page(store, scope, Filter(), limit=_SAMPLED // 10)[0]:
+    for head in store.conversations.page(scope, Filter(), limit=_SAMPLED // 10)[0]:
         by_agent.setdefault(head.agent_id, []).append(head.id)
     timelines = [store.timeline.of(agent_id, ids) for agent_id, ids in by_agent.items()]
     events = (event for timeline in timelines for own in timeline.values() for event in own)
@@ -235,14 +216,6 @@ def _transcripts_of(store: Store, agent_id: int, heads: Sequence[Conversation]) 
 def offered(store: Store, agent_id: int, events: Sequence[Event]) -> Mapping[str, Sequence[tuple[str, str]]]:
     """The buttons the agent is known to offer where one was pressed: button_event -> (label, value) of each."""
     return store.timeline.offered(agent_id, {event.name for event in events if event.kind == "button" and event.name})
-
-
-def message(store: Store, scope: Scope, row: int) -> Event:
-    """One transcript row by our id. Raises NotFound."""
-    event = store.timeline.find(scope, row)
-    if event is None:
-        raise NotFound("no such message")
-    return event
 
 
 # -- changes ---------------------------------------------------------------------------------------------------------

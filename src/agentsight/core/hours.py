@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from . import conversations
 from .calendars import cut
 from .model import Conversation, Filter, Scope
 from .ports import Store
@@ -27,6 +26,6 @@ def behind(store: Store, scope: Scope, where: Filter, key: str, zone: ZoneInfo) 
     for span in cut(first_us, until_us, "weekday_hour", zone):
         if span.key == key:
             hour = replace(where, counted_from=span.first_us, counted_to=span.until_us)
-            rows, _ = conversations.page(store, scope, hour, limit=MOST_AN_HOUR)
+            rows, _ = store.conversations.page(scope, hour, limit=MOST_AN_HOUR)
             found.update((head.id, head) for head in rows)
     return sorted(found.values(), key=lambda head: (-head.started_us, -head.id))

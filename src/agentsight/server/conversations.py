@@ -54,7 +54,7 @@ async def get_conversations(request: Request) -> Response:
     def ask(store: Store) -> tuple[int, list[Conversation] | list[Transcript], Beside]:
         total = store.conversations.count(asking.scope, where)
         if order == conversations.NEWEST:
-            rows, _ = conversations.page(store, asking.scope, where, limit=limit, offset=offset)
+            rows, _ = store.conversations.page(asking.scope, where, limit=limit, offset=offset)
         else:
             rows = store.conversations.ordered(asking.scope, where, order, limit, offset)
         beside = _beside(store, asking, rows) if with_tickets else Beside({}, {})

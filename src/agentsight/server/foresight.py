@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 
 from agentsight.core import analytics, tenancy
@@ -45,7 +46,7 @@ def look_ahead(storage: Storage, stopped: threading.Event) -> None:
     for scope, question in storage.read(_questions):
         if stopped.wait(REST_S):
             return
-        storage.read(lambda store, asked=(scope, question): analytics.answer(store, *asked), may_lag=True)  # type: ignore[misc]
+        storage.read(partial(analytics.answer, scope=scope, asked=question), may_lag=True)
 
 
 def _questions(store: Store) -> list[tuple[Scope, Question]]:

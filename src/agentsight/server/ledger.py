@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 
@@ -46,7 +46,7 @@ class Ledger:
         self._storage = storage
         self._counts: Counter[_Line] = Counter()
 
-    def note(self, request: Request, verdicts: Sequence[Verdict], dropped: object = None) -> Mapping[str, int]:
+    def note(self, request: Request, verdicts: Sequence[Verdict], dropped: object = None) -> Counter[str]:
         """Count what became of the events of a request, and what its sender says it had `dropped`; gives how often what was."""
         outcomes: Counter[str] = Counter([verdict.verdict for verdict in verdicts])
         telemetry.count(outcomes)

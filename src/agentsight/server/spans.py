@@ -72,10 +72,8 @@ async def ingest(request: Request) -> Response:
     async with http.HeldBody(request, MOST_BYTES) as body:
         read, wrong = await run_in_threadpool(lambda: blocks.read(http.decode_object(body)))
         verdicts = await http.write(request, partial(_store, agent=agent, read=read, now_us=http.now_us()))
-    request.app.state.ledger.note(request, verdicts)
-    tally = {
-        name: sum(verdict.verdict == name for verdict in verdicts) for name in ("accepted", "duplicate", "rejected")
-    }
+    outcomes = request.app.state.ledger.note(request, verdicts)
+    tally = {name: outcomes[name] for name in ("accepted", "duplicate", "rejected")}
     return Json(tally | ({"conversations": wrong[:100], "truncated": len(wrong) > 100} if wrong else {}), 201)
 
 

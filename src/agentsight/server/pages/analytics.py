@@ -92,14 +92,14 @@ def toolbar(visit: Visit, chosen: Period, notices: list[str]) -> dict[str, Any]:
 def _look(store: Store, visit: Visit, chosen: Period) -> Looked:
     mine = Filter(environment=chosen.where.environment)
     other = Filter(environment="production" if chosen.where.environment == "development" else "development")
-    newest, _ = conversations.page(store, visit.scope, mine, limit=LATEST)
+    newest, _ = store.conversations.page(visit.scope, mine, limit=LATEST)
     answers = overview(store, visit.scope, chosen)
     return Looked(
         answers,
         [visit.sight.head(row) for row in _latest(store, visit, chosen, newest)],
         max((head.ended_us or head.started_us for head in newest), default=None),
         bool(newest),
-        0 if newest else conversations.count(store, visit.scope, other, 100_000),
+        0 if newest else store.conversations.count(visit.scope, other, limit=100_000),
         filters.facets(store, visit),
         history.changes(store, visit),
         core.erased(store, visit.scope, answers["time"].question),
@@ -116,7 +116,7 @@ def _latest(store: Store, visit: Visit, chosen: Period, newest: list[Conversatio
         started_at_after=max(first_us, chosen.where.started_at_after or first_us),
         started_at_before=min(until_us - 1, chosen.where.started_at_before or until_us - 1),
     )
-    return conversations.page(store, visit.scope, within, limit=LATEST)[0]
+    return store.conversations.page(visit.scope, within, limit=LATEST)[0]
 
 
 def _started(chosen: Period) -> dict[str, list[str]]:

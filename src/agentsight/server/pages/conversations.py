@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from agentsight.core import conversations as core
 from agentsight.core import hours
 from agentsight.core.model import Conversation, Filter
 from agentsight.core.ports import Store
@@ -59,7 +58,7 @@ def _look(
 ) -> Shown:
     hour = hours.behind(store, visit.scope, where, visit.params.get("counted_hour", ""), visit.zone)
     if hour is None:
-        rows, more = core.page(store, visit.scope, where, limit=ROWS, before=before, after=after)
+        rows, more = store.conversations.page(visit.scope, where, limit=ROWS, before=before, after=after)
     else:
         rows, more = _part(hour, before, after)
     newer = rows and (more if after else before is not None)
@@ -71,16 +70,16 @@ def _look(
     elif not (newer or older) and (not before and not after):
         total = len(rows)
     else:
-        total = core.count(store, visit.scope, where, most)
+        total = store.conversations.count(visit.scope, where, limit=most)
     other = Filter(environment="production" if where.environment == "development" else "development")
     mine = Filter(environment=where.environment)
-    bare = total == 0 and core.count(store, visit.scope, mine, 1) == 0
+    bare = total == 0 and store.conversations.count(visit.scope, mine, limit=1) == 0
     return Shown(
         [visit.sight.head(row) for row in rows],
         visit.here(before=None, after=cursor(rows[0])) if newer else "",
         visit.here(after=None, before=cursor(rows[-1])) if older else "",
         total,
-        core.count(store, visit.scope, other, MOST_COUNTED) if bare else -1,
+        store.conversations.count(visit.scope, other, limit=MOST_COUNTED) if bare else -1,
         filters.facets(store, visit),
         total == most,
     )
@@ -108,8 +107,8 @@ def neighbours(
 ) -> tuple[Conversation | None, Conversation | None]:
     """The next newer and the next older conversation in the same filter."""
     place = (head.started_us, head.id)
-    newer, _ = core.page(store, visit.scope, where, limit=1, after=place)
-    older, _ = core.page(store, visit.scope, where, limit=1, before=place)
+    newer, _ = store.conversations.page(visit.scope, where, limit=1, after=place)
+    older, _ = store.conversations.page(visit.scope, where, limit=1, before=place)
     return (newer[-1] if newer else None, older[0] if older else None)
 
 

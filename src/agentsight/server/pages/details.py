@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from starlette.responses import Response
 
-from agentsight.core import analytics, conversations, tool_times
+from agentsight.core import analytics, tool_times
 from agentsight.core.analytics import Answer
 from agentsight.core.measures import DIMENSIONS
 from agentsight.core.metrics import METRICS
@@ -217,7 +217,7 @@ def _ask(store: Store, visit: Visit, topic: Topic, chosen: Period, split: str) -
     answers = {name: analytics.answer(store, visit.scope, question) for name, question in asked.items()}
     some: list[Conversation] = []
     if topic.only:
-        some, _ = conversations.page(store, visit.scope, counted(visit, chosen, topic.only), limit=8)
+        some, _ = store.conversations.page(visit.scope, counted(visit, chosen, topic.only), limit=8)
     times = tool_times.tool_times(store, visit.scope, asked["split"]) if split == "tool" else None
     erased = analytics.erased(store, visit.scope, asked["time"])
     return Looked(answers, some, facets(store, visit), times, erased)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from agentsight.core import analytics, conversations, hours
+from agentsight.core import analytics, hours
 from agentsight.core.model import Conversation, Filter
+from agentsight.core.ports import Store
 from agentsight.core.tool_times import tool_times
 from agentsight.errors import NotFound
 from agentsight.wire import instant
@@ -105,7 +105,10 @@ def _conversations(visit: Visit, where: Filter) -> Iterator[dict[str, Any]]:
     before: tuple[int, int] | None = None
     more = True
     while more:
-        ask = partial(conversations.page, scope=visit.scope, where=where, limit=AT_ONCE, before=before)
+
+        def ask(store: Store, before: tuple[int, int] | None = before) -> tuple[list[Conversation], bool]:
+            return store.conversations.page(visit.scope, where, limit=AT_ONCE, before=before)
+
         rows, more = visit.read(ask, may_lag=True)
         for head in rows:
             yield _head(visit, head)

@@ -21,8 +21,6 @@ FACETS = ("source", "device", "language", "country")
 MOST_VALUES = 60
 
 COUNTED = ("counted_by", "counted_key", "counted_from", "counted_to", "counted_hour")
-
-
 CONTAINS = "__icontains"
 WRITTEN = ("field", "op", "value")
 """What the form for one more condition sends; the address that is kept says it as a filter."""

@@ -254,7 +254,7 @@ def _behind(store: Store, guest: Guest, where: Filter) -> tuple[list[Conversatio
     hour = hours.behind(store, guest.scope, where, guest.params.get("counted_hour", ""), guest.zone)
     if hour is not None:
         return hour[:SHOWN_ROWS], len(hour) > SHOWN_ROWS
-    return conversations.page(store, guest.scope, where, limit=SHOWN_ROWS)
+    return store.conversations.page(guest.scope, where, limit=SHOWN_ROWS)
 
 
 @door("/s/{token}/{below:path}")

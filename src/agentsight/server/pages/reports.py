@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import FormData
@@ -70,7 +71,7 @@ def compare(visit: Visit) -> Response:
     ids = [visit.params.get(name, "") for name in ("a", "b")]
     if not all(text.isdecimal() and len(text) < 19 for text in ids):
         raise NotFound("choose two reports")
-    one, two = (visit.read(lambda store, id=int(text): core.get(store, visit.scope, id)) for text in ids)  # type: ignore[misc]
+    one, two = (visit.read(partial(core.get, scope=visit.scope, id=int(text))) for text in ids)
     return visit.render(
         "compare.html",
         page="reports",
