@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import backups, chatting, copying, data, exports, keeping, keys, maintenance, organizations, serving, users
+from . import backups, chatting, copying, exports, imports, keeping, keys, maintenance, organizations, serving, users
 
 app = typer.Typer(
     name="agentsight",
@@ -19,7 +19,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 app.add_typer(organizations.app, name="organization")
 app.add_typer(chatting.app, name="chat")
-data.register(app)
+imports.register(app)
 exports.register(app)
 keeping.register(app)
 backups.register(app)

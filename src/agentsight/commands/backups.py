@@ -12,7 +12,7 @@ from agentsight.server.settings import Settings
 from agentsight.storage import backup as copies
 from agentsight.storage import open_blobs
 
-from .common import AsJson, Data, Database, Refusal, now_us, opened
+from .options import AsJson, Data, Database, Refusal, now_us, opened
 
 
 def register(app: typer.Typer) -> None:

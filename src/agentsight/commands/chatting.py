@@ -18,8 +18,8 @@ from agentsight.core.ports import Storage, Store
 from agentsight.errors import ConfigError, Unauthorized
 from agentsight.server.settings import Settings
 
-from .common import Data, Refusal, change, make_agent, now_us
 from .keeping import elsewhere
+from .options import Data, Refusal, change, make_agent, now_us
 from .running import Listener, run
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from agentsight.server.settings import Settings
 from agentsight.storage import open_blobs, open_storage
 from agentsight.storage.copying import Copy, Sum, open_copy
 
-from .common import Data, Refusal, say
+from .options import Data, Refusal, say
 
 
 def register(app: typer.Typer) -> None:

@@ -28,7 +28,7 @@ from agentsight.server.ui.tables import csv_lines
 from agentsight.storage import open_blobs
 from agentsight.wire import instant
 
-from .common import Data, Database, KnownOrganization, Refusal, find_agent, opened
+from .options import Data, Database, KnownOrganization, Refusal, find_agent, opened
 
 TOGETHER = 50  # conversations of one read
 ROWS = 5_000  # of one Parquet batch

@@ -20,7 +20,7 @@ from agentsight.server import upkeep
 from agentsight.server.settings import Settings
 from agentsight.storage import open_blobs
 
-from .common import Data, Database, KnownOrganization, Refusal, find_agent, now_us, opened, say
+from .options import Data, Database, KnownOrganization, Refusal, find_agent, now_us, opened, say
 
 
 def register(app: typer.Typer) -> None:

@@ -14,7 +14,7 @@ from agentsight.core.model import Agent, ApiKey, Organization
 from agentsight.core.ports import Store
 from agentsight.wire import instant
 
-from .common import (
+from .options import (
     AgentName,
     AsJson,
     Data,

@@ -23,7 +23,7 @@ from agentsight.storage import open_blobs, open_storage
 from agentsight.storage.migrate import current, fits, latest
 from agentsight.storage.migrate import migrate as bring_up_to_date
 
-from .common import AsJson, Data, Database, change, now_us, opened
+from .options import AsJson, Data, Database, change, now_us, opened
 
 LOW_BYTES = 512 * 2**20
 

@@ -15,7 +15,7 @@ from agentsight.errors import NotFound
 from agentsight.storage import open_blobs
 from agentsight.storage.migrate import known, latest
 
-from .common import Data, Database, Refusal, change, now_us, opened
+from .options import Data, Database, Refusal, change, now_us, opened
 
 app = typer.Typer(help="One organization with everything in it, out and in.", no_args_is_help=True)
 

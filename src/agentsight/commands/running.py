@@ -20,7 +20,7 @@ from agentsight.server.hosts import behind
 from agentsight.server.protocol import PatientProtocol
 from agentsight.server.settings import Settings
 
-from .common import Refusal
+from .options import Refusal
 
 READY = "AgentSight ready on "
 KEEP_ALIVE_S = 75  # longer than any client's sending interval, so that a pooled connection is not cut under a request

@@ -16,7 +16,7 @@ from agentsight.storage import open_storage
 from agentsight.storage.migrate import migrate
 
 from . import chatting
-from .common import Data, Database, Refusal, change, make_agent, now_us, say
+from .options import Data, Database, Refusal, change, make_agent, now_us, say
 from .running import Listener, run
 from .users import link
 from .workers import Workers

@@ -15,7 +15,7 @@ from agentsight.errors import NotFound
 from agentsight.server.settings import Settings
 from agentsight.wire import instant
 
-from .common import AsJson, Data, Database, OrganizationName, Refusal, change, find_agent, now_us, opened, show
+from .options import AsJson, Data, Database, OrganizationName, Refusal, change, find_agent, now_us, opened, show
 
 app = typer.Typer(help="People who sign in to the dashboard.", no_args_is_help=True)
 

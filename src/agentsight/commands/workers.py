@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from types import FrameType
 from typing import Any
 
-from .common import Refusal, say
+from .options import Refusal, say
 from .running import DRAIN_S, READY, Listener
 
 PATIENCE_S = 120  # for a worker to say that it serves

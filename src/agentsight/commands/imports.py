@@ -20,7 +20,7 @@ from agentsight.core.ports import Blobs, Storage, Store
 from agentsight.errors import InvalidEvent
 from agentsight.storage import open_blobs
 
-from .common import (
+from .options import (
     AgentName,
     Data,
     Database,

@@ -1,4 +1,4 @@
-"""What every command shares: where the data is, who an agent is, how a change is made beside a running server."""
+"""What every command shares: its options, the database they name, whom it means, how it speaks to people."""
 
 from __future__ import annotations
 
