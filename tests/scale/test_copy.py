@@ -180,7 +180,8 @@ def test_a_target_that_holds_something_else_is_refused(filled: tuple[Path, str],
     storage.close()
     assert "holds data already (in organization)" in refused(source, other)
     assert "the same database" in refused(source, source)
-    assert "no storage engine" in refused(source, "mongodb://x")
+    for nothing in ("mongodb://x", "sql://x"):
+        assert "no storage engine" in refused(source, nothing)
     assert "another version's schema" in refused(
         f"sqlite:///{tmp_path / 'nothing.db'}", f"sqlite:///{tmp_path / 'b.db'}"
     )
