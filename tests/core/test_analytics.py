@@ -45,6 +45,7 @@ def question(**params):
         ({"tz": "Mars/Olympus"}, "tz"),
         ({"tz": "../../etc/passwd"}, "tz"),
         ({"tz": "europe/zagreb"}, "tz"),
+        ({"tz": "localtime"}, "tz"),
         ({"compare": "yesterday"}, "compare"),
         ({"from_": "yesterday"}, "from"),
         ({"from_": "2026-02-30"}, "from"),

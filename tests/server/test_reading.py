@@ -357,3 +357,16 @@ def test_feedback_that_cannot_be_stored_says_why(three: Api, body: dict, status:
     answer = three.post("/api/conversation-feedbacks/", json=body)
     assert answer.status_code == status, answer.text
     assert list(answer.json().get("fields", {})) == ([field] if field else [])
+
+
+def test_a_ticket_lies_where_what_it_is_about_does_unless_told(api: Api):
+    row = api.post("/api/conversations/", json={"conversation_id": "c", "environment": "development"}).json()["id"]
+    said = api.post("/api/conversation-feedbacks/", json={"conversation": row, "sentiment": "negative"}).json()["id"]
+
+    def filed(**about: object) -> str:
+        answer = api.post("/api/tickets/", json={"title": "Look", **about})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["environment"])
+
+    assert filed(conversation_id=row) == filed(feedback_id=said) == "development"
+    assert filed() == filed(conversation_id=row, environment="production") == "production"

@@ -92,7 +92,7 @@ def _choice(params: Mapping[str, Sequence[str]], name: str, allowed: Sequence[st
 
 @lru_cache(maxsize=1)
 def _zones() -> frozenset[str]:
-    return frozenset(available_timezones()) | {"UTC"}
+    return frozenset(available_timezones()) - {"localtime"} | {"UTC"}  # the machine's own is nobody's name
 
 
 def _range(start: str | None, end: str | None, zone: ZoneInfo, now_us: int) -> tuple[str, str]:

@@ -62,7 +62,8 @@ def get(store: Store, scope: Scope, id: int) -> Ticket:
 
 
 def create(store: Store, who: Principal, agent: Agent | None, told: Mapping[str, Any], now_us: int) -> Ticket:
-    """File a ticket. `agent`: where nothing it is about says whose it is.
+    """File a ticket. `agent`: where nothing it is about says whose it is. Its environment is, unless told, that of what
+    it is about.
 
     Raises:
         Invalid, NotFound
@@ -76,7 +77,8 @@ def create(store: Store, who: Principal, agent: Agent | None, told: Mapping[str,
                    if told.get(name) is not None or name == "title"})  # fmt: skip
     if of is None:
         raise Invalid.of("agent", "is required: which of your agents it is about")
-    lies_in = environment(wire.read_text(told.get("environment") or "production", "environment"), "environment")
+    seen = (head.environment or "development") if head else (given and given.environment) or "production"
+    lies_in = environment(wire.read_text(told.get("environment") or seen, "environment"), "environment")
     return store.tickets.add(
         Ticket(
             id=0,

@@ -26,7 +26,9 @@ def open_storage(url: str, read_url: str | None = None) -> Storage:
         module = importlib.import_module(f"{__name__}.{scheme}") if scheme.isidentifier() else None
     except ModuleNotFoundError as missing:
         if missing.name != f"{__name__}.{scheme}":
-            raise ConfigError(f"{scheme} needs the package {missing.name}: pip install 'agentsight[{scheme}]'") from None
+            raise ConfigError(
+                f"{scheme} needs the package {missing.name}: pip install 'agentsight[{scheme}]'"
+            ) from None
         module = None
     if not hasattr(module, "open"):  # other modules stand here, too
         raise ConfigError(f"no storage engine for {scheme[:40]}://; use sqlite:///PATH or postgresql://...")
