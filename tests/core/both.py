@@ -96,9 +96,7 @@ class Both:
             where = Filter(include_deleted=True)
             heads, _ = store.conversations.page(self.scope, where, limit=1_000)
             head = sorted(heads, key=lambda head: head.id)[place]
-            back = head.but(deleted_us=None)
-            store.conversations.change([back])
-            store.rollups.apply(self.agent.id, metrics.restate(store, head, back))
+            conversations.restore(store, self.scope, head.id)
 
         self.storage.write(change).result()
         self.world.restore(mine)

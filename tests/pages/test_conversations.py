@@ -131,17 +131,26 @@ def test_an_agent_without_events_shows_the_five_lines_and_opens_itself_on_the_fi
 
 
 # -- the viewer ------------------------------------------------------------------------------------------------------
-def talk(site: Site, key: str, *events: tuple[str, float, dict[str, Any]]) -> int:
+def talk(site: Site, key: str, *events: tuple[str, float, dict[str, Any]], again: str = "") -> int:
     """Store a conversation of these (kind, seconds, fields); our id of it."""
     start_us = (time.time_ns() // 1000) - 3_600_000_000
 
     def change(store: Store) -> int:
         agent = next(a for a in store.tenants.agents(1) if a.slug == site.base.rpartition("/")[2])
         drafts = [
-            Draft(f"{key}-c", "conversation", key, start_us, 0, check("conversation", {"environment": "production"}))
+            Draft(
+                f"{key}-c{again}",
+                "conversation",
+                key,
+                start_us,
+                0,
+                check("conversation", {"environment": "production"}),
+            )
         ]
         for place, (kind, at, fields) in enumerate(events):
-            drafts.append(Draft(f"{key}-{place}", kind, key, start_us + int(at * 1e6), place, check(kind, fields)))
+            drafts.append(
+                Draft(f"{key}-{place}{again}", kind, key, start_us + int(at * 1e6), place, check(kind, fields))
+            )
         for start in range(0, len(drafts), 1000):
             ingest.accept(store, agent, drafts[start : start + 1000], start_us)
         return store.conversations.live(agent.id, [key])[key].id
@@ -261,6 +270,9 @@ def test_mark_rename_judge_and_delete(look: Looking):
     expect(page.get_by_role("status")).to_contain_text("deleted")
     with look.site.http() as web:
         assert web.get(f"{look.site.base}/conversations/{id}").status_code == 404
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("status")).to_contain_text("back")
+    expect(page.locator(".said")).to_contain_text("could be kinder")
 
 
 def test_a_callers_own_id_leads_to_the_conversation(site: Site, web: httpx.Client):

@@ -15,6 +15,8 @@ from agentsight.core.ports import Store
 from served import Api, event, message
 
 from .conftest import Looking, Site, now_us
+from .test_conversations import talk
+from .test_shares import post
 
 LONG = "x" * 230
 TABLE = (
@@ -124,3 +126,14 @@ def test_the_latest_conversations_beside_numbers_are_of_their_period_and_filter(
         assert re.findall(r'class="open" href="[^"]*?conversations/(\d+)', part)[0] in re.findall(
             r'class="open" href="[^"]*?conversations/(\d+)', listed
         )
+
+
+def test_what_was_deleted_does_not_come_back_beside_a_new_one_of_its_id(site: Site, web: httpx.Client):
+    hello = ("message", 0, {"sender": "end_user", "content": "hi"})
+    id = talk(site, "twice", hello)
+    page = f"{site.base}/conversations/{id}"
+    assert post(web, page, f"{page}/delete").status_code == 303
+    talk(site, "twice", hello, again="-new")
+    refused = post(web, f"{site.base}/conversations", f"{page}/restore")
+    assert refused.status_code == 409 and "same id" in refused.text
+    assert web.get(page).status_code == 404

@@ -23,7 +23,7 @@ ACTIONS = (  # beginnings of actions, as the log is narrowed to them
     "key.",
     "export",
     "share.",
-    "conversation.deleted",
+    "conversation.",
     "customer.erased",
     "retention.",
     "settings.",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentsight import wire
-from agentsight.errors import Forbidden, Invalid, InvalidEvent, NotFound
+from agentsight.errors import Conflict, Forbidden, Invalid, InvalidEvent, NotFound
 from agentsight.wire import Draft
 
 from . import ingest, metrics
@@ -273,6 +273,21 @@ def delete(store: Store, scope: Scope, id: int, now_us: int) -> Conversation:
     if head is None:
         raise NotFound("conversation not found or already deleted")
     return _changed(store, head, head.but(deleted_us=now_us))
+
+
+def restore(store: Store, scope: Scope, id: int) -> Conversation:
+    """Bring a deleted conversation back, into every list and number it was in.
+
+    Raises:
+        NotFound: there is none, or retention has removed it.
+        Conflict: another conversation has begun under its id since.
+    """
+    head = get(store, scope, id, deleted=True)
+    if head.deleted_us is None:
+        return head
+    if store.conversations.live(head.agent_id, [head.conversation_id], to_change=True):
+        raise Conflict("another conversation has begun under the same id since; this one cannot come back beside it")
+    return _changed(store, head, head.but(deleted_us=None))
 
 
 def _changed(store: Store, before: Conversation, after: Conversation) -> Conversation:

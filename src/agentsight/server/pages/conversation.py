@@ -256,7 +256,17 @@ def delete(visit: Visit, form: FormData) -> Response:
         visit.note(store, "conversation.deleted", str(_id(visit)))
 
     visit.write(change)
-    return visit.redirect(_filtered(visit, "conversations"), "deleted")
+    return visit.redirect(_filtered(visit, "conversations"), f"deleted.{_id(visit)}")
+
+
+@act("conversations/{id:int}/restore", "conversations.delete")
+def restore(visit: Visit, form: FormData) -> Response:
+    def change(store: Store) -> None:
+        core.restore(store, visit.scope, _id(visit))
+        visit.note(store, "conversation.restored", str(_id(visit)))
+
+    visit.write(change)
+    return _back(visit, "returned")
 
 
 @act("conversations/{id:int}/judge", "conversations.change")
