@@ -108,7 +108,7 @@ def _read(
                 try:
                     yield exchange.read_line(line, form, environment, now_us(), blobs)
                 except InvalidEvent as wrong:
-                    tally.reject(f"line {number}", str(wrong))
+                    tally.reject(f"line {number}", exchange.why(wrong))
 
 
 def _in_parts(read: Iterator[Imported]) -> Iterator[list[Imported]]:

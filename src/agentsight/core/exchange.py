@@ -50,6 +50,11 @@ class Tally:
             self.problems.append(f"{where}: {reason}")
 
 
+def why(wrong: Exception) -> str:
+    """What is wrong with a line, without saying once more that it is one."""
+    return wrong.reason if isinstance(wrong, InvalidEvent) and wrong.field == "line" else str(wrong)
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
     """One conversation read from a file: its events, and what people had set by hand."""

@@ -66,11 +66,21 @@ def audit(visit: Visit) -> Response:
         older=older,
         newest=visit.here(before=None) if told.before else "",
         actions=core.ACTIONS,
-        told=lambda line: ", ".join(f"{name}: {_said(value)}" for name, value in line.detail.items()),
+        told=lambda line: _told(visit, line),
         csv=visit.link(
             "settings/audit.csv", {name: visit.params.get(name) for name in ("action", "actor", "from", "to")}
         ),
     )
+
+
+def _told(visit: Visit, line: AuditLine) -> str:
+    """What else a line says, for people: without what is not set, moments as moments."""
+    said = [
+        f"{name.removesuffix('_us')}: {visit.voice.when(value) if name.endswith('_us') else _said(value)}"
+        for name, value in line.detail.items()
+        if value not in (None, "", [], False)
+    ]
+    return ", ".join(said)
 
 
 def _said(value: Any) -> str:

@@ -220,7 +220,7 @@ def _work(storage: Storage, folder: Path, run: Run, agent: Agent, blobs: Blobs |
     except (AgentSightError, OSError) as wrong:
         _log.exception("import %s failed", run.name)
         run.state = "failed"
-        tally.reject(f"line {run.lines}", str(wrong))
+        tally.reject(f"line {run.lines}", exchange.why(wrong))
     _told(folder, run, tally)
     if run.state == "done":
         path.unlink(missing_ok=True)
@@ -237,7 +237,7 @@ def _parts(path: Path, run: Run, tally: Tally, blobs: Blobs | None) -> Iterator[
             try:
                 part.append(exchange.read_line(line, "auto", run.environment, now_us(), blobs))
             except InvalidEvent as wrong:
-                tally.reject(f"line {number}", str(wrong))
+                tally.reject(f"line {number}", exchange.why(wrong))
             if len(part) == TOGETHER:
                 yield part
                 part = []

@@ -16,7 +16,7 @@ from agentsight.core.ports import Store
 from agentsight.core.sight import Sight
 from agentsight.errors import Invalid, NotFound, TooLarge
 
-from ..http import base_url, now_us
+from ..http import now_us
 from .layout import _N, SECTIONS
 from .shell import act, page, text
 from .visit import Visit
@@ -70,7 +70,7 @@ def shown(visit: Visit, section: str, wrong: str = "", fresh: str = "", code: in
         lock="",
         wrong=wrong,
         fresh=fresh,
-        server=base_url(visit.request),
+        server=visit.server,
         **{**facts, **more},
     )
 

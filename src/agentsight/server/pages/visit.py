@@ -26,7 +26,7 @@ from agentsight.core.sight import Sight
 from agentsight.core.views import View
 from agentsight.errors import AgentSightError
 
-from ..http import client_address, house, now_us, session_token, url_at
+from ..http import base_url, client_address, house, now_us, session_token, url_at
 from ..ui.theme import MAKER, Brand
 from ..ui.words import Voice, negotiate
 from .addresses import query
@@ -191,6 +191,11 @@ class Visit(Visitor):
     @cached_property
     def organization_shown(self) -> Organization | None:
         return self.organization
+
+    @property
+    def server(self) -> str:
+        """What programs are told to send to."""
+        return base_url(self.request)
 
     def base(self, store: Store) -> str:
         """What absolute links into this organization begin with."""
