@@ -211,6 +211,8 @@ def test_without_a_script_every_page_opens_and_every_form_works(look: Looking, d
     told("Thank you, your feedback is kept.")
     press("Delete this conversation", opened("Delete"))
     told("The conversation is deleted. It no longer counts anywhere.")
+    press("Undo")
+    told("The conversation is back, and counts again.")
 
     # how one likes to see it, and out
     page.get_by_role("button", name="Dark").click()
