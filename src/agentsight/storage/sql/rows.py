@@ -108,7 +108,7 @@ def fold(text: str) -> str:
     return text.casefold()
 
 
-_TOGETHER = 100  # rows of one statement
+_TOGETHER = (512, 64)  # rows of one statement, or fewer: as many forms as the driver keeps prepared
 
 
 def dump(value: Any) -> str:
@@ -200,8 +200,11 @@ class Driver:
         SQLite's driver lets go of the interpreter for every statement it steps through, and gets it back when a busy
         event loop lets it; a statement of many rows is stepped through once.
         """
-        for start in range(0, len(rows), _TOGETHER):
-            some = rows[start : start + _TOGETHER]
+        start = 0
+        while start < len(rows):
+            left = len(rows) - start
+            some = rows[start : start + next((many for many in _TOGETHER if many <= left), left)]
+            start += len(some)
             key = (head, tail, len(some))
             if key not in self._compiled:
                 marks = ", ".join([self.dialect.mark()] * len(some[0]))
