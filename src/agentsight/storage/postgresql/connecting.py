@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from psycopg.adapt import Dumper
@@ -17,7 +18,8 @@ OURS = "agentsight"  # what sessions of ours are called, for administrators and 
 WAIT_MS = 5_000  # how long a lock of somebody else is waited for
 
 
-def connected_engine(url: URL, read_only: bool = False, **options: Any) -> Engine:
+def connected_engine(url: URL, met: Callable[[bool], None], read_only: bool = False, **options: Any) -> Engine:
+    """`met` is told of each new connection whether its server has Citus."""
     settled = {"connect_timeout": CONNECT_S, "client_encoding": "utf8", "fallback_application_name": OURS}
     engine = create_engine(url, connect_args=settled, query_cache_size=1_000, hide_parameters=True, **options)
 
@@ -29,12 +31,14 @@ def connected_engine(url: URL, read_only: bool = False, **options: Any) -> Engin
                 f"PostgreSQL {OLDEST} or newer is needed; the server at {url.host or 'this machine'} is {major}"
             )
         connection.autocommit = True
-        connection.execute(
-            "SELECT set_config('lock_timeout', %s, false), set_config('idle_in_transaction_session_timeout', '60s', false), "
+        told = connection.execute(
+            "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, "
+            "set_config('lock_timeout', %s, false), set_config('idle_in_transaction_session_timeout', '60s', false), "
             "set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') = 'remote_apply' "
             "THEN 'remote_apply' ELSE 'on' END, false)",
             (f"{WAIT_MS}ms",),
-        )
+        ).fetchone()
+        met(told[0])
         connection.autocommit = False
         connection.read_only = read_only or None
         connection.adapters.register_dumper(str, _TextDumper)
@@ -42,10 +46,10 @@ def connected_engine(url: URL, read_only: bool = False, **options: Any) -> Engin
     return engine
 
 
-def reading_engine(url: URL) -> Engine:
+def reading_engine(url: URL, met: Callable[[bool], None]) -> Engine:
     """Connections that see one state from their first question to their last, and can change nothing."""
     options = {"pool_size": READERS, "max_overflow": 0, "pool_timeout": WAIT_MS / 1000}
-    return connected_engine(url, read_only=True, isolation_level="REPEATABLE READ", **options)
+    return connected_engine(url, met, read_only=True, isolation_level="REPEATABLE READ", **options)
 
 
 class _TextDumper(Dumper):

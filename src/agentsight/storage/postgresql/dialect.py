@@ -27,6 +27,7 @@ class PostgresqlDialect:
     leans = False
 
     def __init__(self) -> None:
+        self.is_spread = False  # over the nodes of Citus, or could be
         self._grams: str | None = None  # letters the trigram index knows: "any", "ascii"; "none": there is no index
 
     def lock(self, driver: Driver) -> str:
@@ -55,8 +56,14 @@ class PostgresqlDialect:
     def mark(self) -> str:
         return "%s"
 
+    def meet(self, has_citus: bool) -> None:
+        """What a new connection found: the server may have been given the extension since the last."""
+        self.is_spread = has_citus
+
     def beside(self, column: str) -> str:
-        return column
+        """Of an agent its statistics have not met the server expects one row, and takes the index that leads to all of them;
+        where rows lie on many nodes the agent has to be named to know which."""
+        return column if self.is_spread else f"({column} + 0)"
 
     def insert(self, table: Table) -> Any:
         return insert(table)
@@ -85,7 +92,7 @@ class PostgresqlDialect:
         changes = ", ".join(f"{name} = u.{name}" for name in columns)
         statement = (
             f"UPDATE {table.name} t SET {changes} FROM unnest({arrays}) u ({', '.join(names)}) "
-            "WHERE t.id = u.id AND t.agent_id = %s"
+            f"WHERE t.id = u.id AND {self.beside('t.agent_id')} = %s"
         )
         for agent_id, own in by_agent.items():
             values = [array(column, kind) for column, kind in zip(zip(*own, strict=True), kinds, strict=True)]

@@ -65,12 +65,16 @@ class PostgresqlStorage:
         self._dialect = PostgresqlDialect()
         self._remembered = Remembered()
         self._compiled: dict[tuple[str, str, int], str] = {}
-        self.engine = connected_engine(self._url, pool_size=TAKERS + 1, max_overflow=4, pool_timeout=WAIT_MS / 1000)
+        met = self._dialect.meet
+        self.engine = connected_engine(
+            self._url, met, pool_size=TAKERS + 1, max_overflow=4, pool_timeout=WAIT_MS / 1000
+        )
         self._writers = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # we say BEGIN and COMMIT
-        self._readers = reading_engine(self._url)
-        self._replica = reading_engine(make_url(read_url).set(drivername="postgresql+psycopg")) if read_url else None
+        self._readers = reading_engine(self._url, met)
+        self._replica = (
+            reading_engine(make_url(read_url).set(drivername="postgresql+psycopg"), met) if read_url else None
+        )
         self._replica_from = 0.0  # when it is worth asking again
-        self._is_spread: bool | None = None
         self._heard: list[Callable[[], None]] = []
         self._bell = Bell(self._connect_alone, self._hear)
         self._alone = Writer("agentsight-writer", partial(self._commit, alongside=False))
@@ -132,7 +136,7 @@ class PostgresqlStorage:
                             change.tell()
                     changes = late
             except Exception as failure:
-                away = bool(self._is_spread) and is_away(failure)
+                away = self._dialect.is_spread and is_away(failure)
                 if away and len(changes) > 1:  # of one of several nodes: what lies on the others goes on
                     for change in changes:
                         self._commit([change], alongside)
@@ -159,10 +163,8 @@ class PostgresqlStorage:
             )
 
         driver = Driver(connection, self._dialect, self._compiled)
-        if self._is_spread is None:
-            self._is_spread = bool(driver.rows("SELECT to_regclass('pg_catalog.pg_dist_partition')", ())[0][0])
         locked = f"SELECT pg_advisory_xact_lock{'_shared' if alongside else ''}({WRITING})"
-        if self._is_spread:
+        if self._dialect.is_spread:
             driver.run(f"BEGIN; {ONE_CONNECTION}")
             driver.run(f"SET LOCAL lock_timeout = '{WAIT_MS}ms'")  # alone: what it stands in is sent to every node
             driver.run(locked)

@@ -32,13 +32,13 @@ def counted(driver: Driver, where: Filter) -> ColumnElement[bool]:
     bounds = (where.counted_from or 0, where.counted_to or 0)
     if measure is None or where.include_deleted or any(us % m.BUCKET_US for us in bounds):
         return _CLAUSES[where.counted_by or ""](driver, where)
-    added = _added(measure, where)
+    added = _added(driver, measure, where)
     return and_(_named(), added) if where.counted_by == "users" else added
 
 
-def _added(measure: int, where: Filter) -> ColumnElement[bool]:
+def _added(driver: Driver, measure: int, where: Filter) -> ColumnElement[bool]:
     family, place = m.place_of(measure)
-    own = [tally.c.agent_id == conversation.c.agent_id, tally.c.conversation == conversation.c.id]
+    own = [tally.c.agent_id == driver.beside(conversation.c.agent_id), tally.c.conversation == conversation.c.id]
     if where.counted_from is not None:
         own.append(tally.c.bucket >= where.counted_from // m.BUCKET_US)
     if where.counted_to is not None:
