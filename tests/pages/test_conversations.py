@@ -275,6 +275,11 @@ def test_mark_rename_judge_and_delete(look: Looking):
     expect(page.locator(".said")).to_contain_text("could be kinder")
 
 
+def test_a_number_no_row_can_have_leads_nowhere(site: Site, web: httpx.Client):
+    for place in ("conversations/{}", "conversations/{}/first/error", "reports/{}"):
+        assert web.get(f"{site.base}/{place.format('9' * 30)}").status_code == 404, place
+
+
 def test_a_callers_own_id_leads_to_the_conversation(site: Site, web: httpx.Client):
     id = talk(site, "own/id with space", ("message", 0, {"sender": "end_user", "content": "hi"}))
     answer = web.get(f"{site.base}/conversations/by/own/id%20with%20space")

@@ -174,3 +174,8 @@ def test_a_file_is_checked_then_run_and_a_second_time_changes_nothing(look: Look
     page.get_by_role("button", name="Upload and check").click()
     expect(page.locator(".card .tag").first).to_have_text("checked, nothing stored yet", timeout=15_000)
     expect(page.locator(".facts dd").first).to_have_text("0")
+
+
+def test_a_link_to_the_numbers_has_no_target_whatever_the_address_says(site: Site, web: httpx.Client):
+    with site.http() as guest:
+        assert guest.get(site.url + share(web, site, "?kind=analytics&target=abc")).status_code == 200

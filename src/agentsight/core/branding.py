@@ -33,7 +33,7 @@ def set_general(
     if timezone not in available_timezones():
         raise Invalid.of("timezone", "must be an IANA time zone such as UTC or Europe/Zagreb")
     plan = plan.strip()
-    if plan and not (plan.isdecimal() and 0 < int(plan) <= MOST_AGREED):
+    if plan and not (plan.isdecimal() and len(plan) < 14 and 0 < int(plan) <= MOST_AGREED):
         raise Invalid.of("agreed", f"must be a whole number from 1 to {MOST_AGREED}, or empty")
     settings = {**organization.settings, "clients_see": asdict(clients), "conversations_agreed": int(plan or 0)}
     return _kept(store, replace(organization, name=named(name), timezone=timezone, settings=settings))

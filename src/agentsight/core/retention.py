@@ -69,7 +69,7 @@ def read(told: Mapping[str, str]) -> Rules:
         text = told.get(name, "").strip()
         if not text:
             return None
-        if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= most:
+        if not (text.isascii() and text.isdigit()) or len(text) > 9 or not 1 <= int(text) <= most:
             raise Invalid.of(name, f"must be a whole number from 1 to {most}, or nothing")
         return int(text)
 

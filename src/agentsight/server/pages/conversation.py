@@ -55,7 +55,7 @@ class Opened:
     steps: list[tuple[int, Span]]  # how deep it lies, span
 
 
-@page("conversations/{id:int}", "conversations.read")
+@page("conversations/{id:row}", "conversations.read")
 def conversation(visit: Visit) -> Response:
     opened = visit.read(lambda store: _open(store, visit))
     head = opened.head
@@ -96,7 +96,7 @@ def by_conversation_id(visit: Visit) -> Response:
     return RedirectResponse(visit.link(f"conversations/{visit.read(ask).id}"), 303)
 
 
-@page("conversations/{id:int}/first/{what}", "conversations.read")
+@page("conversations/{id:row}/first/{what}", "conversations.read")
 def first(visit: Visit) -> Response:
     """To the first error, escalation, bad feedback or search hit."""
 
@@ -237,19 +237,19 @@ def _inside(feedback: Feedback, stretch: Stretch) -> bool:
 
 
 # -- changes ---------------------------------------------------------------------------------------------------------
-@act("conversations/{id:int}/mark", "conversations.change")
+@act("conversations/{id:row}/mark", "conversations.change")
 def mark(visit: Visit, form: FormData) -> Response:
     visit.write(lambda store: core.mark(store, visit.scope, _id(visit), form.get("marked") == "true"))
     return _back(visit, "marked" if form.get("marked") == "true" else "unmarked")
 
 
-@act("conversations/{id:int}/rename", "conversations.change")
+@act("conversations/{id:row}/rename", "conversations.change")
 def rename(visit: Visit, form: FormData) -> Response:
     visit.write(lambda store: core.rename(store, visit.scope, _id(visit), str(form.get("name") or "")))
     return _back(visit, "renamed")
 
 
-@act("conversations/{id:int}/delete", "conversations.delete")
+@act("conversations/{id:row}/delete", "conversations.delete")
 def delete(visit: Visit, form: FormData) -> Response:
     def change(store: Store) -> None:
         core.delete(store, visit.scope, _id(visit), now_us())
@@ -269,7 +269,7 @@ def restore(visit: Visit, form: FormData) -> Response:
     return _back(visit, "returned")
 
 
-@act("conversations/{id:int}/judge", "conversations.change")
+@act("conversations/{id:row}/judge", "conversations.change")
 def judge(visit: Visit, form: FormData) -> Response:
     """Feedback from the team."""
     given = {"sentiment": form.get("sentiment"), "comment": form.get("comment") or None}

@@ -55,7 +55,7 @@ def make(visit: Visit, form: FormData) -> Response:
 
 
 def _days(told: str) -> int:
-    if not told.isdecimal() or not 1 <= int(told[:6]) <= 3650:
+    if not told.isdecimal() or len(told) > 6 or not 1 <= int(told) <= 3650:
         raise Invalid.of("days", "must be between 1 and 3650")
     return int(told)
 
@@ -76,7 +76,7 @@ def _key(store: Store, visit: Visit) -> ApiKey:
     return found
 
 
-@act("settings/keys/{id:int}/rotate", "keys.manage")
+@act("settings/keys/{id:row}/rotate", "keys.manage")
 def rotate(visit: Visit, form: FormData) -> Response:
     """A new key beside the old one, which ends when the overlap does."""
     hours = text(form, "hours")
@@ -93,7 +93,7 @@ def rotate(visit: Visit, form: FormData) -> Response:
     return _fresh(visit, change)
 
 
-@act("settings/keys/{id:int}/revoke", "keys.manage")
+@act("settings/keys/{id:row}/revoke", "keys.manage")
 def revoke(visit: Visit, form: FormData) -> Response:
     def change(store: Store) -> None:
         old = _key(store, visit)

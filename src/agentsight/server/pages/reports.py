@@ -52,7 +52,7 @@ def save(visit: Visit, form: FormData) -> Response:
     return visit.redirect(visit.link(f"reports/{visit.write(change).id}"), "saved")
 
 
-@page("reports/{id:int}", "analytics.read")
+@page("reports/{id:row}", "analytics.read")
 def report(visit: Visit) -> Response:
     found = visit.read(lambda store: core.get(store, visit.scope, visit.request.path_params["id"]))
     return visit.render(
@@ -83,14 +83,14 @@ def compare(visit: Visit) -> Response:
     )
 
 
-@act("reports/{id:int}/rename", "reports.manage")
+@act("reports/{id:row}/rename", "reports.manage")
 def rename(visit: Visit, form: FormData) -> Response:
     id = visit.request.path_params["id"]
     visit.write(lambda store: core.rename(store, visit.scope, id, str(form.get("name") or "")))
     return visit.redirect(visit.link(f"reports/{id}"), "renamed")
 
 
-@act("reports/{id:int}/delete", "reports.manage")
+@act("reports/{id:row}/delete", "reports.manage")
 def delete(visit: Visit, form: FormData) -> Response:
     id = visit.request.path_params["id"]
     visit.write(lambda store: core.delete(store, visit.scope, id))

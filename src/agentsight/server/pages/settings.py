@@ -121,7 +121,7 @@ def save_general(visit: Visit, form: FormData) -> Response:
     return changed(visit, "general", change, what="organization")
 
 
-@act("settings/agent/{id:int}", "settings.manage")
+@act("settings/agent/{id:row}", "settings.manage")
 def save_agent(visit: Visit, form: FormData) -> Response:
     name, actions = text(form, "name"), text(form, "escalation_actions")
 
@@ -148,7 +148,7 @@ def add_agent(visit: Visit, form: FormData) -> Response:
     return changed(visit, "general", change, "added")
 
 
-@act("settings/agent/{id:int}/archive", "settings.manage")
+@act("settings/agent/{id:row}/archive", "settings.manage")
 def archive_agent(visit: Visit, form: FormData) -> Response:
     """Put it away: nobody sees it, its keys are refused, what it said is kept. Or take it back."""
     back = bool(text(form, "back"))

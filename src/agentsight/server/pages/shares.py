@@ -50,7 +50,7 @@ def _page(visit: Visit, code: int = 200, **values: object) -> Response:
 
 def _offered(visit: Visit) -> dict[str, Any]:
     kind = visit.params.get("kind", "analytics")
-    target = visit.params.get("target", "")
+    target = "" if kind == "analytics" else visit.params.get("target", "")
     if kind not in core.KINDS or (kind != "analytics" and not (target.isdecimal() and len(target) < 19)):
         raise NotFound("there is no such page")
     return {
@@ -156,7 +156,7 @@ def _said(share: Share) -> dict[str, Any]:
 
 
 # -- looked after ----------------------------------------------------------------------------------------------------
-@act("shares/{id:int}/edit", "shares.manage")
+@act("shares/{id:row}/edit", "shares.manage")
 def edit(visit: Visit, form: FormData) -> Response:
     """Another end, counted from now."""
     id, days = visit.request.path_params["id"], _days(str(form.get("days") or ""))
@@ -169,7 +169,7 @@ def edit(visit: Visit, form: FormData) -> Response:
     return visit.redirect(visit.link("settings/shares"), "saved")
 
 
-@act("shares/{id:int}/revoke", "shares.manage")
+@act("shares/{id:row}/revoke", "shares.manage")
 def revoke(visit: Visit, form: FormData) -> Response:
     id = visit.request.path_params["id"]
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -30,6 +31,15 @@ MAX_FORM_FIELDS = 200
 PLACE = "/o/{org}/a/{agent}"
 routes: list[Route] = []
 """Every page, in the order of its definition; `app.py` serves them."""
+
+
+class _Row(IntegerConvertor):
+    """An id of ours in a path; a number no row can have leads nowhere."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("row", _Row())
 
 
 class SignInNeeded(Exception):

@@ -42,7 +42,7 @@ def invite(visit: Visit, form: FormData) -> Response:
 
     def change(store: Store) -> tuple[str, Invitation]:
         agents = _chosen(visit, form)
-        lasts = int(days) if days.isdecimal() else 0
+        lasts = int(days) if days.isdecimal() and len(days) < 6 else 0
         token, new = people.invite(store, visit.principal, visit.organization, email, role, agents, lasts, now_us())
         visit.note(store, "person.invited", new.email, {"role": new.role, "agents": list(new.agent_ids)})
         return token, new
@@ -73,7 +73,7 @@ def _chosen(visit: Visit, form: FormData) -> tuple[Agent, ...]:
     return tuple(one for one in visit.agents if str(one.id) in form.getlist("agent"))
 
 
-@act("settings/invitations/{id:int}/revoke", "people.manage")
+@act("settings/invitations/{id:row}/revoke", "people.manage")
 def revoke(visit: Visit, form: FormData) -> Response:
     id = visit.request.path_params["id"]
 
@@ -90,7 +90,7 @@ def _person(store: Store, visit: Visit) -> User:
     return people.member(store, visit.organization.id, visit.request.path_params["id"])
 
 
-@act("settings/team/{id:int}", "people.manage")
+@act("settings/team/{id:row}", "people.manage")
 def change_person(visit: Visit, form: FormData) -> Response:
     """Another role, other agents."""
     role, agents = text(form, "role"), tuple(agent.id for agent in _chosen(visit, form))
@@ -104,7 +104,7 @@ def change_person(visit: Visit, form: FormData) -> Response:
     return changed(visit, "team", change)
 
 
-@act("settings/team/{id:int}/remove", "people.manage")
+@act("settings/team/{id:row}/remove", "people.manage")
 def remove_person(visit: Visit, form: FormData) -> Response:
     def change(store: Store) -> None:
         person = _person(store, visit)
@@ -116,7 +116,7 @@ def remove_person(visit: Visit, form: FormData) -> Response:
     return changed(visit, "team", change, "removed")
 
 
-@act("settings/team/{id:int}/link", "people.manage")
+@act("settings/team/{id:row}/link", "people.manage")
 def new_link(visit: Visit, form: FormData) -> Response:
     """A one-time link for somebody who cannot get in: they choose a new password with it."""
 
@@ -129,7 +129,7 @@ def new_link(visit: Visit, form: FormData) -> Response:
     return shown(visit, "team", fresh=f"{visit.read(visit.base)}/reset/{token}", fresh_kind="link")
 
 
-@act("settings/team/{id:int}/sign-out", "people.manage")
+@act("settings/team/{id:row}/sign-out", "people.manage")
 def sign_out(visit: Visit, form: FormData) -> Response:
     def change(store: Store) -> None:
         person = _person(store, visit)
