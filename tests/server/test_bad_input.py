@@ -203,6 +203,29 @@ def test_text_no_database_can_hold_is_made_storable(api: Api, sent: str, stored:
     assert (row["content"], row["metadata"]) == (stored, {"k�": stored})
 
 
+HALF = r'"half \ud83d"'
+ATTACHMENTS = '[{"filename": "a", "mime_type": "text/plain", "data": "YQ=="}]'
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("/api/track/", f'{{"conversation_id": "c", "content": "x", "sender": "agent", "timestamp": {HALF}}}'),
+        ("/api/conversations/", f'{{"conversation_id": "c", "event_id": {HALF}}}'),
+        ("/api/attachments/", f'{{"conversation_id": "c", "attachments": {ATTACHMENTS}, "event_id": {HALF}}}'),
+        ("/api/conversation-feedbacks/", f'{{"conversation_id": "c", "sentiment": "neutral", "event_id": {HALF}}}'),
+        ("/api/feedbacks/", f'{{"conversation_id": "c", "sentiment": "neutral", "event_id": {HALF}}}'),
+        ("/api/ingest/", f'{{"conversations": [{{"conversation_id": {HALF}}}]}}'),
+        ("/api/batch/", f'{{"events": [{{"id": {HALF}}}]}}'),
+    ],
+)
+def test_text_no_answer_can_hold_is_answered_all_the_same(api: Api, route: str, body: str):
+    api.batch(message("c"))
+    answer = api.post(route, content=body, headers=JSON)
+    assert answer.status_code in (200, 201, 400), answer.text
+    assert "\ud83d" not in answer.text
+
+
 # -- a bad body ------------------------------------------------------------------------------------------------------
 BATCH_BODIES: dict[str, tuple[bytes, int]] = {
     "empty": (b"", 400),

@@ -88,7 +88,7 @@ def on_conversation(
         if told.get(name) is not None:
             raise Invalid.of(name, "is not for feedback on a conversation")
     event_id = told.get("event_id")
-    name = event_id if isinstance(event_id, str) and event_id else str(uuid.uuid4())
+    name = wire.storable(event_id) if isinstance(event_id, str) and event_id else str(uuid.uuid4())
     fields = wire.check("feedback", told)
     return conversations.add_feedback(store, agent, head, fields, name[:128], now_us, _source(who))
 

@@ -17,7 +17,7 @@ from agentsight.core.ports import Store
 from agentsight.core.reading import ordering
 from agentsight.errors import NotFound
 
-from . import described, http, paging, places, render, tickets
+from . import described, http, paging, places, render, tickets, translate
 from .http import Json
 
 router = APIRouter(tags=["conversations"])
@@ -242,12 +242,12 @@ async def post_feedback(request: Request) -> Response:
 
 async def _give(request: Request, asking: Principal, body: dict[str, Any]) -> tuple[Feedback, Conversation]:
     fields = wire.check("feedback", body)
-    event_id = body.get("event_id") if isinstance(body.get("event_id"), str) else None
+    event_id = translate.told_id(body)
 
     def change(store: Store) -> tuple[Feedback, Conversation]:
         agent, head = places.judged(store, asking, body)
         source = "customer" if asking.key_id is not None else "platform"
-        name = (event_id or str(uuid.uuid4()))[:128]
+        name = event_id or str(uuid.uuid4())
         return conversations.add_feedback(store, agent, head, fields, name, http.now_us(), source), head
 
     return await http.write(request, change)

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agentsight import wire
 from agentsight.core import sessions, tenancy
 from agentsight.core.model import Filter, Organization, Principal, Session
 from agentsight.core.permissions import Needed
@@ -480,7 +481,10 @@ class Json(Response):
         ]
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS, default=str)
+        try:
+            return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS, default=str)
+        except TypeError:  # it repeats text that no UTF-8 can hold, back to whoever sent that
+            return wire.storable(json.dumps(content, ensure_ascii=False, default=str)).encode()
 
 
 def error_body(error: AgentSightError, request_id: str) -> dict[str, Any]:

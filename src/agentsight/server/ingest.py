@@ -435,8 +435,8 @@ async def _store_files(request: Request, agent: Agent, body: dict[str, Any], row
             place = translate.resolve(store, agent, replace(at, message=None))
             if place != key:
                 raise NotFound("no such message in this conversation")
-        event_id = body.get("event_id") or translate.natural_id("attachment", key, body, fields)
-        draft = Draft(str(event_id)[:128], "attachment", key, translate.occurred_us(body, now_us), 0, dict(fields))
+        event_id = translate.told_id(body) or translate.natural_id("attachment", key, body, fields)
+        draft = Draft(event_id, "attachment", key, translate.occurred_us(body, now_us), 0, dict(fields))
         verdict = _accept_one(store, agent, draft, now_us)
         stored = store.conversations.attachments(agent.id, [verdict.conversation or 0])
         return verdict, [file for file in stored[verdict.conversation or 0] if file.event == verdict.row]

@@ -6,6 +6,7 @@ Source: recorded traffic of the package-index clients 0.0.12 to 0.0.44 (contract
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,8 +93,16 @@ def natural_id(kind: str, conversation_id: str, body: Mapping[str, Any], parts: 
     timestamp = body.get("timestamp")
     if not isinstance(timestamp, str) or not timestamp:
         return str(uuid.uuid4())
-    written = orjson.dumps([kind, conversation_id, timestamp, parts], option=orjson.OPT_SORT_KEYS, default=str)
+    written = orjson.dumps(
+        [kind, conversation_id, wire.storable(timestamp), parts], option=orjson.OPT_SORT_KEYS, default=str
+    )
     return _NATURAL + hashlib.sha256(written).hexdigest()
+
+
+def told_id(body: Mapping[str, Any]) -> str | None:
+    """The id a sender gave its event, as it can be stored; None: it gave none, or none to speak of."""
+    told = body.get("event_id")
+    return wire.storable(told) if isinstance(told, str) and 0 < len(told) <= wire.MAX_ID_CHARS else None
 
 
 def is_natural(event_id: str) -> bool:
@@ -109,10 +118,8 @@ def anew(event_id: str, gone: int) -> str:
 def draft(kind: str, conversation_id: str, body: Mapping[str, Any], fields: Mapping[str, Any], now_us: int) -> Draft:
     """A draft in our contract's words. Raises InvalidEvent."""
     sound = wire.check(kind, fields)
-    given_id = body.get("event_id")
-    event_id = given_id if isinstance(given_id, str) and 0 < len(given_id) <= 128 else None
     return Draft(
-        event_id or natural_id(kind, conversation_id, body, sound),
+        told_id(body) or natural_id(kind, conversation_id, body, sound),
         kind,
         conversation_id,
         occurred_us(body, now_us),
@@ -158,7 +165,7 @@ def action_fields(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _words(value: Any) -> Any:
     """Text of whatever an agent's tool said went wrong: older clients pass on a whole answer, too."""
-    return orjson.dumps(value).decode() if isinstance(value, (dict, list)) and value else value or None
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) and value else value or None
 
 
 def _count(value: Any) -> int | None:
