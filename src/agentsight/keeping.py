@@ -32,7 +32,7 @@ class Keeper:
             return False
         encoded = [parcel for item in items for parcel in parcels(item)]
         with self._lock:  # taken after the buffer's, never before it
-            return all(parcel.segment or self._worked(lambda parcel=parcel: _keep(spool, parcel)) for parcel in encoded)  # type: ignore[misc]
+            return all(parcel.segment or self._worked(_keep, spool, parcel) for parcel in encoded)
 
     def spill(self, parcels: list[Parcel]) -> bool:
         """Put events on disk that memory has no room for; `adopt` brings them back. False: no room here either."""
@@ -40,7 +40,7 @@ class Keeper:
         if spool is None:
             return False
         with self._lock:
-            return all(self._worked(lambda parcel=parcel: spool.spill(parcel.body)) for parcel in parcels)  # type: ignore[misc]
+            return all(self._worked(spool.spill, parcel.body) for parcel in parcels)
 
     def forget(self, parcels: list[Parcel]) -> None:
         """These are delivered."""
@@ -48,7 +48,7 @@ class Keeper:
         kept = [(parcel.segment, parcel.id) for parcel in parcels if parcel.segment is not None]
         if kept and spool is not None:
             with self._lock:
-                self._worked(lambda: spool.done(kept))
+                self._worked(spool.done, kept)
 
     def adopt(self) -> tuple[list[Item], int]:
         """What others left in one segment, the oldest; and how many events had waited too long."""
@@ -93,10 +93,10 @@ class Keeper:
                 return None
         return None if self._off else self._spool
 
-    def _worked(self, write: Callable[[], Any]) -> bool:
+    def _worked(self, write: Callable[..., Any], *what: Any) -> bool:
         """Whether `write` did. A folder that cannot be written turns the spool off; a full one does not."""
         try:
-            write()
+            write(*what)
         except SpoolFull:
             self._warn("AgentSight's spool is full; what does not fit in memory is lost")
             return False

@@ -131,6 +131,11 @@ def test_an_embed_draws_its_map_inside_a_sandbox(look: Looking, web: httpx.Clien
     look.said.clear()  # a sandbox without scripts says so
 
 
+def test_a_link_to_the_numbers_has_no_target_whatever_the_address_says(site: Site, web: httpx.Client):
+    with site.http() as guest:
+        assert guest.get(site.url + share(web, site, "?kind=analytics&target=abc")).status_code == 200
+
+
 # -- settings --------------------------------------------------------------------------------------------------------
 def test_a_new_key_is_shown_once_works_and_ends(site: Site, web: httpx.Client):
     at = f"{site.base}/settings/keys"
@@ -174,8 +179,3 @@ def test_a_file_is_checked_then_run_and_a_second_time_changes_nothing(look: Look
     page.get_by_role("button", name="Upload and check").click()
     expect(page.locator(".card .tag").first).to_have_text("checked, nothing stored yet", timeout=15_000)
     expect(page.locator(".facts dd").first).to_have_text("0")
-
-
-def test_a_link_to_the_numbers_has_no_target_whatever_the_address_says(site: Site, web: httpx.Client):
-    with site.http() as guest:
-        assert guest.get(site.url + share(web, site, "?kind=analytics&target=abc")).status_code == 200
