@@ -30,7 +30,8 @@ class InvalidApiKeyException(errors.InvalidApiKey):
 
     def __init__(self, api_key: object = None, app_url: str = "https://app.agentsight.io"):
         shown = f"{str(api_key)[:6]}…" if api_key else "(none)"
-        super().__init__(f"API key {shown} is not of the form ags_<32 hex>_<6 hex>. Find yours at {app_url}/settings")
+        where = f"in your dashboard under Settings, API keys, or at {app_url}/settings"
+        super().__init__(f"API key {shown} is not of the form ags_<32 hex>_<6 hex>. Find yours {where}")
 
 
 class ConversationTrackingException(errors.AgentSightError):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlencode, urljoin, urlsplit
 
 from .config import Config, version
 from .exceptions import ConversationNetworkException, refusal
@@ -98,7 +98,9 @@ class Transport:
 
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConversationNetworkException("The endpoint must look like https://api.example.com")
+            raise ConversationNetworkException(
+                f"The endpoint (AGENTSIGHT_API_ENDPOINT) must look like https://api.example.com, not {url[:60]!r}"
+            )
         place = (parts.scheme, parts.netloc, os.getpid())  # a forked child must not talk on its parent's connection
         target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
         for reused in (True, False):
@@ -119,7 +121,7 @@ class Transport:
                 if connection is not None:
                     connection.close()
                 if fresh or isinstance(trouble, TimeoutError):
-                    raise ConversationNetworkException(_say(trouble)) from None
+                    raise ConversationNetworkException(_say(trouble, _place(parts))) from None
                 continue  # the server had closed the waiting connection; a new one decides
             location = response.getheader("Location") if answer.status in (301, 302, 307, 308) else None
             if response.will_close:
@@ -239,14 +241,19 @@ def _never_left(trouble: Exception) -> bool:
     return "refused" in str(trouble) or "could not be found" in str(trouble)
 
 
-def _say(trouble: Exception) -> str:
+def _place(url: SplitResult) -> str:
+    """Which server this is, without what may be secret about how it is reached."""
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+
+
+def _say(trouble: Exception, place: str) -> str:
     if isinstance(trouble, ConnectionRefusedError):
-        return "The connection was refused"
+        return f"The connection to {place} was refused; is the server running, and is AGENTSIGHT_API_ENDPOINT right?"
     if isinstance(trouble, TimeoutError):
-        return "The server took too long"
+        return f"The server at {place} took too long"
     if type(trouble).__name__ == "gaierror":
-        return "The server's name could not be found"
-    return f"The exchange failed: {type(trouble).__name__} {trouble}"[:300]
+        return f"The server's name in {place} could not be found; is AGENTSIGHT_API_ENDPOINT right?"
+    return f"The exchange with {place} failed: {type(trouble).__name__} {trouble}"[:300]
 
 
 _loading = threading.RLock()

@@ -42,6 +42,7 @@ def markdown(text: str) -> Markup:
         attributes=_ATTRIBUTES,
         url_schemes=_SCHEMES,
         link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={name: {"tabindex": "0"} for name in ("pre", "table")},  # they scroll, for keys too
     )
     return Markup(cleaned)
 
