@@ -57,6 +57,13 @@ def odd(site: Site) -> Odd:
     at = wire.instant(now_us() - 60_000_000)
     with Api(site.url, key) as api:
         answer = api.batch(*(one | {"occurred_at": at} for one in told))
+        ticket = {
+            "title": LONG,
+            "conversation_id": api.conversation("odd")["id"],
+            "priority": "high",
+            "tags": [LONG[:40]],
+        }
+        assert api.post("/api/tickets/", json=ticket).status_code == 201
     assert answer["accepted"] == len(told), answer
     return made
 
@@ -87,6 +94,8 @@ def test_nothing_sticks_out_and_what_a_menu_opens_can_be_seen(look: Looking, odd
                 ground = button.evaluate("each => getComputedStyle(each).backgroundColor")
                 assert ground != "rgba(0, 0, 0, 0)", (place, button.inner_text())
     page.goto(f"{look.site.url}{odd.base}/conversations/by/odd")
+    aside = page.locator(".talk > aside")
+    assert aside.evaluate("each => each.scrollWidth - each.clientWidth") <= 0
     cell = page.locator(".bub td").first
     cell.scroll_into_view_if_needed()
     assert cell.evaluate("each => each.getClientRects().length") == 1

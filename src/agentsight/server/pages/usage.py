@@ -135,7 +135,14 @@ def _chart(voice: Voice, chosen: Period, delivered: list[Delivery]) -> Markup:
         for place, name in enumerate(shown, 1)
     ]
     caption = voice.say("What became of the events sent, by day")
-    return charts.timeseries(voice, caption, [voice.day_short(day) for day in days], lines, says=voice.short)
+    return charts.timeseries(
+        voice,
+        caption,
+        [voice.day_short(day) for day in days],
+        lines,
+        says=voice.short,
+        partial=chosen.partial(now_us()),
+    )
 
 
 def _senders(delivered: list[Delivery], keys: dict[int, str]) -> list[Sender]:
