@@ -25,7 +25,7 @@ from typing import Any
 import table
 from table import Row
 
-from agentsight.core import analytics, metrics
+from agentsight.core import analytics, counting, metrics
 from agentsight.core.measures import Deltas
 from agentsight.core.model import Agent, Conversation, Event, Feedback, Filter, Scope
 from agentsight.core.ports import Store
@@ -236,9 +236,9 @@ def make(path: Path, messages: int) -> None:
         deltas: dict[int, Deltas] = {}
         for head, events, given in some:
             own = deltas.setdefault(head.agent_id, Deltas())
-            own.facets.add(metrics.facet_of(head))
+            own.facets.add(counting.facet_of(head))
             if head.deleted_us is None:
-                own.add(True, metrics.facet_of(head), head.id, metrics.whole(head, events, given))
+                own.add(True, counting.facet_of(head), head.id, counting.whole(head, events, given))
         for agent_id, own in deltas.items():
             store.rollups.apply(agent_id, own)
 

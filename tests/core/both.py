@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import oracle
 from agentsight import wire
-from agentsight.core import analytics, conversations, ingest, metrics
+from agentsight.core import analytics, conversations, counting, ingest
 from agentsight.core.model import Filter, Scope
 from agentsight.storage import open_storage
 from agentsight.storage.migrate import migrate
@@ -121,7 +121,7 @@ class Both:
 
     def rebuilt(self):
         """What a rebuild finds wrong."""
-        return self.storage.write(lambda store: metrics.rebuild(store, self.scope)).result()
+        return self.storage.write(lambda store: counting.rebuild(store, self.scope)).result()
 
     def stored(self):
         """The rollups as they are, zeros left out."""

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import oracle
-from agentsight.core import analytics, metrics
+from agentsight.core import analytics, counting, metrics
 
 from . import histories
 from .both import NOW_US, Both
@@ -217,7 +217,7 @@ def test_a_new_list_of_escalation_actions_judges_old_conversations_too():
     both.deliver(*histories.seeded(60, seed=4))
     before = both.agent
     after = replace(before, settings={"escalation_actions": ["search", "ticket"]})
-    both.storage.write(lambda store: metrics.escalate_again(store, before, after)).result()
+    both.storage.write(lambda store: counting.escalate_again(store, before, after)).result()
     oracle_was, oracle.ESCALATIONS = oracle.ESCALATIONS, {"search", "ticket"}
     try:
         compare(both, "day", "UTC", *FILTERS["none"])

@@ -17,6 +17,7 @@ from agentsight.core import (
     attachments,
     audit,
     conversations,
+    counting,
     ingest,
     metrics,
     retention,
@@ -158,7 +159,7 @@ def test_content_goes_and_every_number_stays(house: House):
     outcome = house.run(content_days=90)
     assert (outcome.stripped, outcome.expired, outcome.purged, outcome.files) == (2, 0, 0, 1)
     assert [house.numbers(), house.numbers(from_events=True), house.numbers(by_hand)] == before
-    assert not house.write(lambda store: metrics.rebuild(store, house.scope))
+    assert not house.write(lambda store: counting.rebuild(store, house.scope))
 
     old = house.storage.read(lambda store: conversations.transcript(store, house.scope, house.head("old-aaaa").id))
     assert old.buttons == {"choose": [("secret", "secret")]}, "others still press it"
@@ -234,7 +235,7 @@ def test_numbers_that_had_their_time_go_exactly(build: Callable[[], House]):
     house.run(content_days=90, numbers_months=25)
     other.run(content_days=90)
     assert house.numbers() == other.numbers()
-    assert not house.write(lambda store: metrics.rebuild(store, house.scope))
+    assert not house.write(lambda store: counting.rebuild(store, house.scope))
 
 
 def test_what_erased_people_had_added_goes_with_the_numbers_of_its_time(house: House):
@@ -248,7 +249,7 @@ def test_what_erased_people_had_added_goes_with_the_numbers_of_its_time(house: H
     house.run(content_days=90, numbers_months=25)
     after = {name: total for name, total, _ in house.numbers()[""]}
     assert (after["total_messages"], after["individual_users"]) == (2, 1)
-    assert not house.write(lambda store: metrics.rebuild(store, house.scope))
+    assert not house.write(lambda store: counting.rebuild(store, house.scope))
 
 
 def test_late_words_on_an_old_conversation_go_with_the_next_run(house: House):

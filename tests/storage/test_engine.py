@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agentsight import wire
-from agentsight.core import ingest, metrics
+from agentsight.core import counting, ingest
 from agentsight.core.model import Agent, Filter
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import ConfigError, InvalidEvent, NotFound, ServerFailed
@@ -134,7 +134,7 @@ def test_where_what_was_joined_fails_each_is_stored_by_itself(
         futures[1].result(20)
     assert [future.result(20)[0].verdict for future in (futures[0], futures[2])] == ["accepted"] * 2
     assert texts(storage, agent) == ["a", "b"]
-    assert storage.write(lambda store: metrics.rebuild(store, scope_of(agent))).result() == []
+    assert storage.write(lambda store: counting.rebuild(store, scope_of(agent))).result() == []
 
 
 def test_changes_that_wait_together_share_a_commit(storage: Storage, agent: Agent, monkeypatch: pytest.MonkeyPatch):

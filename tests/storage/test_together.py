@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentsight.core import metrics, tenancy
+from agentsight.core import counting, tenancy
 from agentsight.core.model import Filter
 from agentsight.core.ports import Storage, Store
 from agentsight.storage import open_storage
@@ -49,7 +49,7 @@ def test_events_of_the_same_new_conversations_by_two_ways_are_stored_once(pair: 
         return sum(head.message_count for head in heads), sum(len(each) for each in timelines.values())
 
     assert pair[0].read(ask) == (360, len(events))
-    assert pair[1].write(lambda store: metrics.rebuild(store, scope_of(agent))).result() == []
+    assert pair[1].write(lambda store: counting.rebuild(store, scope_of(agent))).result() == []
 
 
 def test_changes_that_are_no_events_run_one_after_another_whoever_makes_them(pair: list[Storage]):

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from agentsight import __version__
-from agentsight.core import analytics, audit, metrics
+from agentsight.core import analytics, audit, counting
 from agentsight.core.model import Scope
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import AgentSightError
@@ -81,7 +81,7 @@ def rebuild(as_json: AsJson = False, data: Data = None, database: Database = Non
     """
     with opened(data, database) as (_, storage):
         scopes = storage.read(_every_scope)
-        differed = [said for scope in scopes for said in change(storage, partial(metrics.rebuild, scope=scope))]
+        differed = [said for scope in scopes for said in change(storage, partial(counting.rebuild, scope=scope))]
     if as_json:
         typer.echo(json.dumps({"agents": len(scopes), "differed": differed}))
         return

@@ -9,7 +9,7 @@ from zoneinfo import available_timezones
 
 from agentsight.errors import Invalid
 
-from . import metrics
+from . import counting
 from .model import Agent, Organization
 from .ports import Store
 from .reports import named
@@ -51,7 +51,7 @@ def set_agent(store: Store, agent: Agent, name: str, escalation_actions: str) ->
         raise Invalid.of("escalation_actions", f"are more than {MAX_ACTIONS}")
     changed = replace(agent, name=named(name), settings={**agent.settings, "escalation_actions": actions})
     store.settings.keep_agent(changed)
-    metrics.escalate_again(store, agent, changed)
+    counting.escalate_again(store, agent, changed)
     return changed
 
 

@@ -11,7 +11,7 @@ from agentsight import wire
 from agentsight.errors import Conflict, Forbidden, Invalid, InvalidEvent, NotFound
 from agentsight.wire import Draft
 
-from . import ingest, metrics
+from . import counting, ingest
 from .model import Agent, Conversation, Event, Feedback, Filter, Scope, Transcript
 from .ports import Store
 from .reading import choice, environment, flag, moment
@@ -293,7 +293,7 @@ def restore(store: Store, scope: Scope, id: int) -> Conversation:
 def _changed(store: Store, before: Conversation, after: Conversation) -> Conversation:
     """Write a head over the stored one and restate the numbers it was counted in."""
     store.conversations.change([after])
-    store.rollups.apply(after.agent_id, metrics.restate(store, before, after))
+    store.rollups.apply(after.agent_id, counting.restate(store, before, after))
     return after
 
 

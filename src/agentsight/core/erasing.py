@@ -12,7 +12,7 @@ from typing import Any
 from agentsight.errors import Invalid
 from agentsight.wire import instant
 
-from . import attachments, audit, metrics, tombstones, views
+from . import attachments, audit, counting, tombstones, views
 from .measures import Deltas, customer_key
 from .model import Agent, Conversation, Organization, Principal, Removed
 from .ports import Blobs, Storage, Store
@@ -125,7 +125,7 @@ def _unquoted(store: Store, organization_id: int, texts: Sequence[str]) -> dict[
 
 def _kept(store: Store, agent_id: int, heads: Sequence[Conversation], customer_id: str) -> int:
     """Set aside what these conversations add to the sums, under a pseudonym; gives how many sums that are."""
-    deltas = metrics.together(store, agent_id, heads)
+    deltas = counting.together(store, agent_id, heads)
     key = customer_key(customer_id)
     names = {key: tombstones.pseudonym(agent_id, key, customer_id)}
     for head in heads:  # by hand they may be somebody else's since: those are nobody any more, too

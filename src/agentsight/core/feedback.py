@@ -11,7 +11,7 @@ from agentsight import wire
 from agentsight.errors import Forbidden, Invalid, NotFound
 from agentsight.wire import Draft
 
-from . import audit, conversations, ingest, metrics
+from . import audit, conversations, counting, ingest
 from .model import Agent, Conversation, Event, Feedback, Principal, Scope
 from .ports import Store
 from .reading import Reader, asked, choice, environment, flag, moment, number, ordering, row, several, text
@@ -200,7 +200,7 @@ def _rejudge(store: Store, scope: Scope, of: Feedback, before: list[Feedback], a
     voices = [one.sentiment for one in after if one.source == "customer"]
     changed = head.but(feedback_count=len(after), sentiment=voices[-1] if voices else None)
     store.conversations.change([changed])
-    store.rollups.apply(head.agent_id, metrics.rejudged(head, before, after))
+    store.rollups.apply(head.agent_id, counting.rejudged(head, before, after))
 
 
 def _sound(of: Feedback, name: str, value: Any) -> Any:

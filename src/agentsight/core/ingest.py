@@ -11,7 +11,7 @@ from typing import Any
 from agentsight.errors import InvalidEvent
 from agentsight.wire import Draft
 
-from . import device, geo, metrics, tombstones
+from . import counting, device, geo, tombstones
 from .measures import Deltas
 from .model import Agent, Attachment, Conversation, Event, Feedback, Verdict
 from .ports import Store
@@ -90,7 +90,7 @@ def _forget(store: Store, agent: Agent, unnamed: Sequence[Conversation]) -> None
     if unnamed:
         deltas = Deltas()
         for head in unnamed:
-            metrics.restate(store, head, None, deltas=deltas)
+            counting.restate(store, head, None, deltas=deltas)
         store.rollups.apply(agent.id, deltas)
         store.keeping.remove(agent.id, [head.id for head in unnamed], traceless=True)
 
@@ -152,7 +152,7 @@ def _store(store: Store, agent: Agent, fresh: list[Fresh], heads: Mapping[str, C
     store.conversations.change(changed)
     store.conversations.grow(grown)
     for before, after, part in restated:
-        metrics.restate(store, before, after, part.events, part.feedbacks, deltas)
+        counting.restate(store, before, after, part.events, part.feedbacks, deltas)
     store.rollups.apply(agent.id, deltas)
 
 

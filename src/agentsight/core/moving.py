@@ -19,7 +19,7 @@ from agentsight import __version__
 from agentsight.errors import Conflict, NotFound
 from agentsight.wire import instant
 
-from . import audit, metrics
+from . import audit, counting
 from .archive import Reading, Unreadable, Writing
 from .model import Organization, Principal, Scope
 from .ports import Blobs, Storage, Store
@@ -214,7 +214,7 @@ class _Arrival:
         assert owner is not None, "it was just made"
         if not self._same_schema:
             for agent in self._store.tenants.agents(owner.id):
-                metrics.rebuild(self._store, Scope(owner.id, (agent.id,)))
+                counting.rebuild(self._store, Scope(owner.id, (agent.id,)))
         self._seal_again(owner.id)
         settings = {**owner.settings, "imported": {"archive": self._mark, "at": instant(self._now_us)}}
         self._store.settings.keep_organization(replace(owner, settings=settings))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import metrics
+from . import counting
 from .model import Conversation, Filter, Scope
 from .ports import Storage, Store
 
@@ -45,7 +45,7 @@ def put_in(
         def step(store: Store, before: tuple[int, int] | None = before) -> tuple[list[Conversation], bool, int]:
             heads, more = store.conversations.page(scope, Filter(), limit=AT_ONCE, before=before)
             touched = [head for head in heads if _may_have_changed(head, since_us)]
-            store.older.tally(agent_id, [head.id for head in touched], metrics.together(store, agent_id, touched))
+            store.older.tally(agent_id, [head.id for head in touched], counting.together(store, agent_id, touched))
             return heads, more, len(touched)
 
         heads, more, touched = storage.write(step).result()

@@ -8,7 +8,7 @@ from functools import partial
 
 from agentsight.errors import Invalid
 
-from . import attachments, audit, metrics
+from . import attachments, audit, counting
 from .history import KEYS
 from .measures import BUCKET_US, Deltas
 from .model import Agent, Conversation, Organization, Principal, Removed, Scope
@@ -205,7 +205,7 @@ class Run:
             heads = store.keeping.expired(agent.id, until_us, AT_ONCE)
             deltas = Deltas()
             for head in heads:
-                metrics.restate(store, head, None, deltas=deltas)
+                counting.restate(store, head, None, deltas=deltas)
             store.rollups.apply(agent.id, deltas)
             removed = store.keeping.remove(agent.id, [head.id for head in heads], traceless=False)
             return self._counted(removed), removed.files

@@ -12,8 +12,8 @@ from functools import cached_property
 from math import sqrt
 from typing import Final
 
+from . import counting
 from . import measures as m
-from . import metrics
 from .calendars import in_quarters, stretches
 from .model import Conversation, Filter, Scope
 from .ports import Store
@@ -154,7 +154,7 @@ class Source:
         present: dict[tuple[int | None, str], set[str]] = {}
         wanted = {*measures, *([m.USERS] if users else [])}
         for head, contributions in self._contributions():
-            value = metrics.facet_of(head)[m.DIMENSIONS.index(dimension)] if dimension else ""
+            value = counting.facet_of(head)[m.DIMENSIONS.index(dimension)] if dimension else ""
             for at_us, measure, key, amount in contributions:
                 place = place_of(at_us) if measure in wanted else None
                 if place is None:
@@ -215,7 +215,7 @@ class Source:
                 events = self._store.rollups.facts(agent_id, ids)
                 given = self._store.conversations.feedbacks(agent_id, [h.id for h in heads if h.feedback_count])
                 for head in heads:
-                    yield head, metrics.whole(head, events.get(head.id, []), given.get(head.id, []))
+                    yield head, counting.whole(head, events.get(head.id, []), given.get(head.id, []))
 
     def _pages(self, scope: Scope, first_us: int, until_us: int) -> Iterator[list[Conversation]]:
         """The conversations that match and may have something in the range, some at a time."""

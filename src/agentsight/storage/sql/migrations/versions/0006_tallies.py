@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from agentsight.core.counting import facet_of, whole
 from agentsight.core.measures import Deltas
-from agentsight.core.metrics import facet_of, whole
 from agentsight.core.model import Conversation, Event, Feedback
 
 revision = "0006"
