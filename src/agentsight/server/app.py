@@ -30,6 +30,7 @@ from . import (
     analytics,
     archive,
     auth,
+    bodies,
     conversations,
     described,
     feedback,
@@ -38,6 +39,7 @@ from . import (
     http,
     ingest,
     keeping,
+    layers,
     ledger,
     manual,
     pages,
@@ -88,7 +90,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     state.signer = URLSafeTimedSerializer(settings.secret(), salt="files")
     state.keys, state.keys_noted = {}, {}
     state.tokens, state.mailer = Tokens(settings.secret()), _mailer(settings)
-    state.room, state.ledger = http.Room(), ledger.Ledger(storage)
+    state.room, state.ledger = bodies.Room(), ledger.Ledger(storage)
     state.schema = latest()
     state.elsewhere = partial(upkeep.elsewhere, settings.data)
     state.houses = hosts.Houses(storage)
@@ -127,8 +129,8 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 def wrapped(app: FastAPI) -> ASGIApp:
     """`app` behind the layers that see every request first and every answer last."""
     numbers = itertools.count()
-    inner = hosts.Hosts(http.Express(app, "/api/batch/", ingest.batch), app.state.houses, ("/api/batch/", "/healthz"))
-    return http.Door(SecurityHeaders(inner), lambda: f"{_STARTED}-{next(numbers):x}", telemetry.answered)
+    inner = hosts.Hosts(layers.Express(app, "/api/batch/", ingest.batch), app.state.houses, ("/api/batch/", "/healthz"))
+    return layers.Door(SecurityHeaders(inner), lambda: f"{_STARTED}-{next(numbers):x}", telemetry.answered)
 
 
 def _mailer(settings: Settings) -> Mailer | None:

@@ -13,7 +13,7 @@ from agentsight.core.ports import Store
 from agentsight.core.sight import NAMES
 from agentsight.errors import Invalid, Unauthorized
 
-from . import described, http, render
+from . import bodies, described, http, render
 from .http import Json
 from .tokens import LIFETIME_S
 
@@ -40,10 +40,10 @@ _BODY = {
 @http.needs("anybody")
 async def token(request: Request) -> Response:
     """For e-mail address and password; without a body, for the session of the dashboard. Send it as Bearer."""
-    raw = await http.read_body(request, _BODY_BYTES)
+    raw = await bodies.read_body(request, _BODY_BYTES)
     if raw.strip():
-        http.require_json(request)
-        body = http.decode_object(raw)
+        bodies.require_json(request)
+        body = bodies.decode_object(raw)
         email, password = (_text(body.get(name), name) for name in ("email", "password"))
         user, session = await run_in_threadpool(_by_password, request, email, password), ""
     else:

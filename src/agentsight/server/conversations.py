@@ -17,7 +17,7 @@ from agentsight.core.ports import Store
 from agentsight.core.reading import ordering
 from agentsight.errors import NotFound
 
-from . import described, http, paging, places, render, tickets, translate
+from . import bodies, described, http, paging, places, render, tickets, translate
 from .http import Json
 
 router = APIRouter(tags=["conversations"])
@@ -161,8 +161,8 @@ async def _change(
 ) -> tuple[Conversation, dict[str, Any]]:
     asking = await http.principal(request)
     row = http.row_id(id)
-    raw = await http.read_body(request, http.OBJECT_BYTES)
-    body = http.decode_object(raw) if raw.strip() else {}
+    raw = await bodies.read_body(request, bodies.OBJECT_BYTES)
+    body = bodies.decode_object(raw) if raw.strip() else {}
     return await http.write(request, lambda store: change(store, asking, row, body)), body
 
 
@@ -235,7 +235,7 @@ def _deleted(store: Store, who: Principal, row: int, ip: str | None) -> Conversa
 @http.needs("conversations.change")
 async def post_feedback(request: Request) -> Response:
     asking = await http.principal(request)
-    body = await http.json_object(request)
+    body = await bodies.json_object(request)
     given, _ = await _give(request, asking, body)
     return Json(render.feedback(given), 201)
 

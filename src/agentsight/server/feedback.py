@@ -15,7 +15,7 @@ from agentsight.core.model import Event, Principal
 from agentsight.core.ports import Store
 from agentsight.errors import Forbidden, Invalid, NotFound
 
-from . import described, http, paging, places, render
+from . import bodies, described, http, paging, places, render
 from .http import Json
 from .tickets import shown
 
@@ -78,7 +78,7 @@ async def get_votes(request: Request) -> Response:
 async def post_vote(request: Request) -> Response:
     """One vote a message: another one changes it, and is answered with 200."""
     asking = await http.principal(request)
-    body = await http.json_object(request)
+    body = await bodies.json_object(request)
     kind, now_us = core.require_kind(body), http.now_us()
 
     def change(store: Store) -> tuple[dict[str, Any], bool]:
@@ -115,7 +115,7 @@ async def get_vote(request: Request, id: str) -> Response:
 @http.needs("conversations.change")
 async def patch_vote(request: Request, id: str) -> Response:
     asking = await http.principal(request)
-    row, body = http.row_id(id), await http.json_object(request)
+    row, body = http.row_id(id), await bodies.json_object(request)
 
     def change(store: Store) -> dict[str, Any]:
         core.change(store, asking.scope, row, body)
@@ -151,7 +151,7 @@ async def get_message(request: Request, id: str) -> Response:
 @http.needs("conversations.change")
 async def patch_message(request: Request, id: str) -> Response:
     asking = await http.principal(request)
-    row, body = http.row_id(id), await http.json_object(request)
+    row, body = http.row_id(id), await bodies.json_object(request)
 
     def change(store: Store) -> dict[str, Any]:
         event = core.said(store, asking.scope, row)

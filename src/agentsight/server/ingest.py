@@ -26,7 +26,7 @@ from agentsight.core.ports import Blobs, Store
 from agentsight.errors import Invalid, InvalidEvent, NotFound, ServerFailed, TooLarge
 from agentsight.wire import Draft
 
-from . import batches, described, http, render, salvage, translate
+from . import batches, bodies, described, http, render, salvage, translate
 from .http import Json
 
 router = APIRouter(tags=["ingest"])
@@ -44,8 +44,8 @@ async def batch(request: Request) -> Response:
     """Store a batch of events; a verdict per event, after the commit."""
     asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
-    http.require_json(request)
-    async with http.HeldBody(request, wire.MAX_BATCH_BYTES) as body:
+    bodies.require_json(request)
+    async with bodies.HeldBody(request, wire.MAX_BATCH_BYTES) as body:
         return await _store_batch(request, agent, body)
 
 
@@ -149,8 +149,8 @@ def _batch_answer(verdicts: list[Verdict], outcomes: Mapping[str, int]) -> dict[
 async def _body(request: Request) -> tuple[Agent, dict[str, Any]]:
     asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
-    http.require_json(request)
-    return agent, http.decode_object(await http.read_body(request, _TRACK_BYTES))
+    bodies.require_json(request)
+    return agent, bodies.decode_object(await bodies.read_body(request, _TRACK_BYTES))
 
 
 def _accept(store: Store, agent: Agent, drafts: Sequence[Draft], now_us: int) -> list[Verdict]:
@@ -322,8 +322,8 @@ async def post_attachments(request: Request) -> Response:
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         body, files = await _form(request)
     else:
-        http.require_json(request)
-        body = http.decode_object(await http.read_body(request, wire.MAX_UPLOAD_BYTES))
+        bodies.require_json(request)
+        body = bodies.decode_object(await bodies.read_body(request, wire.MAX_UPLOAD_BYTES))
         files = await run_in_threadpool(_base64_files, body)
     if not files:
         raise Invalid.of("attachments", "must hold at least one file")
@@ -335,11 +335,11 @@ async def post_attachments(request: Request) -> Response:
 
 
 async def _form(request: Request) -> tuple[dict[str, Any], list[tuple[bytes, Any, Any]]]:
-    if http.declared_bytes(request) > wire.MAX_UPLOAD_BYTES:
-        raise http.over(wire.MAX_UPLOAD_BYTES)
-    body = http.capped(request.receive, wire.MAX_UPLOAD_BYTES)
+    if bodies.declared_bytes(request) > wire.MAX_UPLOAD_BYTES:
+        raise bodies.over(wire.MAX_UPLOAD_BYTES)
+    body = bodies.capped(request.receive, wire.MAX_UPLOAD_BYTES)
     try:
-        async with asyncio.timeout(http.BODY_S * 2), aclosing(Request(request.scope, body).stream()) as stream:
+        async with asyncio.timeout(bodies.BODY_S * 2), aclosing(Request(request.scope, body).stream()) as stream:
             parser = _Parts(
                 request.headers, stream, max_files=wire.MAX_FILES + 1, max_fields=64, max_part_size=1_048_576
             )
@@ -391,7 +391,7 @@ async def _form_parts(form: FormData) -> tuple[dict[str, Any], list[tuple[bytes,
             data = await part.read()
             size += len(data)
             if size > wire.MAX_UPLOAD_BYTES:
-                raise http.over(wire.MAX_UPLOAD_BYTES)
+                raise bodies.over(wire.MAX_UPLOAD_BYTES)
             files.append((data, part.filename, part.content_type))
         else:
             body[name] = part
@@ -403,7 +403,7 @@ def _form_metadata(text: Any) -> Any:
     if not isinstance(text, str) or not text.strip():
         return None
     try:
-        return http.decode(text.encode("utf-8", "surrogatepass"))
+        return bodies.decode(text.encode("utf-8", "surrogatepass"))
     except Invalid:
         return {"value": text}
 

@@ -15,7 +15,7 @@ from agentsight.core.model import Agent, Principal
 from agentsight.core.ports import Store
 from agentsight.errors import Invalid, NotFound
 
-from . import http
+from . import bodies, http
 from .http import Json
 
 router = APIRouter(tags=["keeping"])
@@ -45,8 +45,8 @@ _BODY = {
 @http.needs("customers.erase")
 async def erase(request: Request) -> Response:
     asking = await http.principal(request)
-    http.require_json(request)
-    body = http.decode_object(await http.read_body(request, 16_384))
+    bodies.require_json(request)
+    body = bodies.decode_object(await bodies.read_body(request, 16_384))
     customer_id, agent_id = body.get("customer_id"), body.get("agent")
     if not isinstance(customer_id, str):
         raise Invalid.of("customer_id", "must be a customer's id")

@@ -11,7 +11,7 @@ from typing import Any
 
 from agentsight.errors import Invalid, InvalidEvent
 
-from . import http
+from . import bodies
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]|[^\s"\[\]{}:,]+', re.DOTALL)
 _OPEN, _CLOSE = frozenset("[{"), frozenset("]}")
@@ -35,7 +35,7 @@ def batch(body: bytes) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return http.decode(text.encode("utf-8", "surrogatepass"))
+        return bodies.decode(text.encode("utf-8", "surrogatepass"))
     except Invalid:
         return None
 
@@ -48,7 +48,7 @@ def _event(text: str) -> Any:
     wrong: InvalidEvent | None = None
     for name, value in _members(text):
         try:
-            event[name] = http.decode(value.encode("utf-8", "surrogatepass"))
+            event[name] = bodies.decode(value.encode("utf-8", "surrogatepass"))
         except Invalid as refused:
             reason = next(iter(refused.fields.values()), [str(refused)])[0]
             wrong = wrong or InvalidEvent(name[:100] or "body", reason)
@@ -65,7 +65,7 @@ def _members(text: str) -> Iterator[tuple[str, str]]:
         rest = member[match.end() :].lstrip() if match else ""
         if match is None or not match[0].startswith('"') or not rest.startswith(":"):
             raise Invalid.of("body", "is not JSON")
-        yield str(http.decode(match[0].encode("utf-8", "surrogatepass"))), rest[1:].strip()
+        yield str(bodies.decode(match[0].encode("utf-8", "surrogatepass"))), rest[1:].strip()
 
 
 def _items(text: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ from agentsight.core.ports import Store
 from agentsight.errors import InvalidEvent, UnsupportedMedia
 from agentsight.wire import ENVIRONMENTS, Draft
 
-from . import blocks, described, http, otlp, traces
+from . import blocks, bodies, described, http, otlp, traces
 from .http import Json
 
 router = APIRouter(tags=["spans"])
@@ -68,9 +68,9 @@ async def ingest(request: Request) -> Response:
     """Answers after the commit. A block that breaks the contract costs its neighbours nothing and is named."""
     asking = await http.principal(request)
     agent = conversations.only_agent(asking.agent)
-    http.require_json(request)
-    async with http.HeldBody(request, MOST_BYTES) as body:
-        read, wrong = await run_in_threadpool(lambda: blocks.read(http.decode_object(body)))
+    bodies.require_json(request)
+    async with bodies.HeldBody(request, MOST_BYTES) as body:
+        read, wrong = await run_in_threadpool(lambda: blocks.read(bodies.decode_object(body)))
         verdicts = await http.write(request, partial(_store, agent=agent, read=read, now_us=http.now_us()))
     outcomes = request.app.state.ledger.note(request, verdicts)
     tally = {name: outcomes[name] for name in ("accepted", "duplicate", "rejected")}
@@ -90,7 +90,7 @@ async def otlp_traces(request: Request) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("application/x-protobuf", "application/json"):
         raise UnsupportedMedia("send OTLP as application/x-protobuf or application/json")
-    async with http.HeldBody(request, MOST_BYTES) as body:
+    async with bodies.HeldBody(request, MOST_BYTES) as body:
         drafts, kept = await run_in_threadpool(_traced, body, kind)
         verdicts = await http.write(request, partial(_store_traced, agent, drafts, kept, http.now_us()))
     request.app.state.ledger.note(request, verdicts)
@@ -103,7 +103,7 @@ async def otlp_traces(request: Request) -> Response:
 
 def _traced(body: bytes, kind: str) -> tuple[list[Draft | InvalidEvent], dict[str, list[Span]]]:
     is_json = kind == "application/json"
-    spans = otlp.from_json(http.decode_object(body)) if is_json else otlp.from_protobuf(body)
+    spans = otlp.from_json(bodies.decode_object(body)) if is_json else otlp.from_protobuf(body)
     return traces.read(spans, http.now_us())
 
 

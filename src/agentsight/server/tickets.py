@@ -13,7 +13,7 @@ from agentsight.core.model import Principal, Ticket
 from agentsight.core.ports import Store
 from agentsight.core.reading import row
 
-from . import described, http, paging, render
+from . import bodies, described, http, paging, render
 from .http import Json
 
 router = APIRouter(tags=["tickets"])
@@ -74,7 +74,7 @@ async def get_tickets(request: Request) -> Response:
 @http.needs("tickets.change")
 async def post_ticket(request: Request) -> Response:
     asking = await http.principal(request)
-    body, now_us = await http.json_object(request), http.now_us()
+    body, now_us = await bodies.json_object(request), http.now_us()
 
     def change(store: Store) -> dict[str, Any]:
         agent = asking.agent
@@ -104,7 +104,7 @@ async def get_ticket(request: Request, id: str) -> Response:
 @http.needs("tickets.change")
 async def patch_ticket(request: Request, id: str) -> Response:
     asking = await http.principal(request)
-    row, body, now_us = http.row_id(id), await http.json_object(request), http.now_us()
+    row, body, now_us = http.row_id(id), await bodies.json_object(request), http.now_us()
 
     def change(store: Store) -> dict[str, Any]:
         return shown(store, asking, [tickets.change(store, asking.scope, row, body, now_us)])[0]
@@ -145,7 +145,7 @@ async def get_comments(request: Request, id: str) -> Response:
 @http.needs("tickets.change")
 async def post_comment(request: Request, id: str) -> Response:
     asking = await http.principal(request)
-    row, body = http.row_id(id), await http.json_object(request)
+    row, body = http.row_id(id), await bodies.json_object(request)
     made = await http.write(request, lambda store: tickets.comment(store, asking, row, body.get("body"), http.now_us()))
     return Json(render.comment(made), 201)
 
@@ -175,7 +175,7 @@ async def get_actions(request: Request) -> Response:
 @http.needs("conversations.change")
 async def post_action(request: Request) -> Response:
     asking = await http.principal(request)
-    body = await http.json_object(request)
+    body = await bodies.json_object(request)
     return Json(render.action(await http.write(request, lambda store: actions.create(store, asking, body))), 201)
 
 
@@ -193,7 +193,7 @@ async def get_action(request: Request, id: str) -> Response:
 @http.needs("conversations.change")
 async def patch_action(request: Request, id: str) -> Response:
     asking = await http.principal(request)
-    row, body = http.row_id(id), await http.json_object(request)
+    row, body = http.row_id(id), await bodies.json_object(request)
     return Json(render.action(await http.write(request, lambda store: actions.change(store, asking.scope, row, body))))
 
 
