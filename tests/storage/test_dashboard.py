@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agentsight.core import analytics, branding, history, hosts, hours, people, reports, shares, tenancy
+from agentsight.core import analytics, history, hosts, hours, people, reports, settings, shares, tenancy
 from agentsight.core.model import Agent, Filter, Principal, Scope
 from agentsight.core.ports import Storage, Store
 from agentsight.core.sight import Sight
@@ -219,10 +219,10 @@ def test_settings_are_an_organizations_own(storage: Storage, agent: Agent):
                 attempt()
         assert store.settings.revoke_key(mine.id, key.id, NOW_US) == store.settings.end_key(mine.id, key.id, 1) == 0
         assert key.id not in {one.id for one in store.settings.keys(mine.id)}
-        changed = branding.set_general(store, mine, "Acme", "Europe/Zagreb", Sight(costs=False))
+        changed = settings.set_general(store, mine, "Acme", "Europe/Zagreb", Sight(costs=False))
         assert store.tenants.organization(mine.id) == changed
         with pytest.raises(Invalid, match="timezone"):
-            branding.set_general(store, changed, "Acme", "Mars/Olympus", Sight())
-        branding.set_general(store, changed, "acme", "UTC", Sight())
+            settings.set_general(store, changed, "Acme", "Mars/Olympus", Sight())
+        settings.set_general(store, changed, "acme", "UTC", Sight())
 
     storage.write(change).result()

@@ -12,7 +12,7 @@ from agentsight.errors import Invalid, TooLarge
 from . import pictures
 from .model import Organization
 from .ports import Blobs, Store
-from .reports import named
+from .reading import named
 
 RADII = ("square", "soft", "round", "pill")
 FONTS = ("system", "inter", "serif", "rounded", "own")

@@ -23,7 +23,7 @@ from . import audit, counting
 from .archive import Reading, Unreadable, Writing
 from .model import Organization, Principal, Scope
 from .ports import Blobs, Storage, Store
-from .reports import named
+from .reading import named
 
 FORM = "agentsight-organization/1"
 AT_ONCE = 1_000  # rows in memory

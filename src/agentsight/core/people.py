@@ -10,7 +10,7 @@ from agentsight.errors import Invalid, NotFound
 from . import passwords
 from .model import Agent, Invitation, Organization, Principal, User
 from .ports import Store
-from .reports import named
+from .reading import named
 from .tenancy import add_user, address, digest, issue_link, person_role
 
 DAYS = (1, 7, 30)

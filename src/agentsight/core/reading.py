@@ -1,4 +1,4 @@
-"""Values out of a query string, for every list there is; some out of a body, too.
+"""Values out of a query string, for every list there is; some out of a body or a form, too.
 
 What a value may be says `wire`, which raises InvalidEvent: for whoever asked it is the same answer as Invalid.
 """
@@ -17,6 +17,7 @@ Reader = Callable[[str, str], Any]
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _DAY_US = 86_400_000_000
+NAME_CHARS = 200
 
 
 def asked(params: Mapping[str, Sequence[str]], readers: Mapping[str, Reader]) -> dict[str, Any]:
@@ -101,6 +102,16 @@ def required(value: Any, name: str, max_chars: int) -> str:
     clean = wire.read_text("" if value is None else value, name, max_chars).strip()
     if not clean:
         raise Invalid.of(name, "is required")
+    return clean
+
+
+def named(name: str) -> str:
+    """What people call something, blanks put in order. Raises Invalid."""
+    clean = " ".join(name.split())
+    if not clean:
+        raise Invalid.of("name", "must not be blank")
+    if len(clean) > NAME_CHARS:
+        raise Invalid.of("name", f"is longer than {NAME_CHARS} characters")
     return clean
 
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from agentsight.errors import Invalid, NotFound
+from agentsight.errors import NotFound
 
 from .analytics import Answer, Question, Row, Series
 from .model import Filter, Principal, Report, Scope
 from .ports import Store
-
-MAX_NAME_CHARS = 200
+from .reading import named
 
 
 def save(
@@ -51,16 +50,6 @@ def rename(store: Store, scope: Scope, id: int, name: str) -> None:
 def delete(store: Store, scope: Scope, id: int) -> None:
     """Raises NotFound."""
     store.reports.delete(scope.organization_id, get(store, scope, id).id)
-
-
-def named(name: str) -> str:
-    """A name fit to keep. Raises Invalid."""
-    clean = " ".join(name.split())
-    if not clean:
-        raise Invalid.of("name", "must not be blank")
-    if len(clean) > MAX_NAME_CHARS:
-        raise Invalid.of("name", f"is longer than {MAX_NAME_CHARS} characters")
-    return clean
 
 
 def freeze(answers: Mapping[str, Answer]) -> dict[str, Any]:

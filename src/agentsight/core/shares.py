@@ -11,7 +11,7 @@ from agentsight.errors import Invalid, NotFound, Unauthorized
 from . import passwords, throttle
 from .model import Principal, Scope, Share
 from .ports import Storage, Store
-from .reports import named
+from .reading import named
 from .sight import EVERYTHING, Sight
 from .tenancy import digest
 

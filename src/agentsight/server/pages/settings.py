@@ -9,7 +9,8 @@ from typing import Any
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
-from agentsight.core import branding, shares, sight
+from agentsight.core import settings as core
+from agentsight.core import shares, sight
 from agentsight.core.model import Agent
 from agentsight.core.permissions import Needed
 from agentsight.core.ports import Store
@@ -79,7 +80,7 @@ def _general(store: Store, visit: Visit) -> dict[str, Any]:
     every = store.tenants.agents(visit.organization.id)
     clients = sight.of("client", visit.organization.settings)
     archived = [agent for agent in every if agent.archived_us is not None]
-    return {"archived": archived, "clients": clients, "agreed": branding.agreed(visit.organization.settings)}
+    return {"archived": archived, "clients": clients, "agreed": core.agreed(visit.organization.settings)}
 
 
 def _shares(store: Store, visit: Visit) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def save_general(visit: Visit, form: FormData) -> Response:
     clients = Sight(**{name: bool(text(form, f"clients_see_{name}")) for name in sight.NAMES})
 
     def change(store: Store) -> None:
-        branding.set_general(store, visit.organization, name, zone, clients, text(form, "agreed"))
+        core.set_general(store, visit.organization, name, zone, clients, text(form, "agreed"))
 
     return changed(visit, "general", change, what="organization")
 
@@ -126,7 +127,7 @@ def save_agent(visit: Visit, form: FormData) -> Response:
     name, actions = text(form, "name"), text(form, "escalation_actions")
 
     def change(store: Store) -> None:
-        branding.set_agent(store, _agent(store, visit), name, actions)
+        core.set_agent(store, _agent(store, visit), name, actions)
 
     return changed(visit, "general", change, what=f"agent {name}")
 
@@ -142,7 +143,7 @@ def _agent(store: Store, visit: Visit) -> Agent:
 @act("settings/agents", "settings.manage")
 def add_agent(visit: Visit, form: FormData) -> Response:
     def change(store: Store) -> None:
-        new = branding.new_agent(store, visit.organization, text(form, "name"), now_us())
+        new = core.new_agent(store, visit.organization, text(form, "name"), now_us())
         visit.note(store, "agent.created", new.name)
 
     return changed(visit, "general", change, "added")

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from agentsight import wire
 from agentsight.core import analytics, retention
 from agentsight.core.analytics import Answer, Question
-from agentsight.core.branding import agreed
 from agentsight.core.model import Delivery, Scope
 from agentsight.core.ports import Store
+from agentsight.core.settings import agreed
 
 from ..http import now_us
 from ..ui import charts

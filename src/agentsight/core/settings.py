@@ -1,4 +1,4 @@
-"""What an organization sets for itself: its name, zone and looks, what its clients see, its agents."""
+"""What an organization sets for itself: its name and zone, what its clients see, its agents; its looks are in `brands`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agentsight.errors import Invalid
 from . import counting
 from .model import Agent, Organization
 from .ports import Store
-from .reports import named
+from .reading import named
 from .sight import Sight
 from .tenancy import ensure_agent
 
