@@ -225,7 +225,7 @@ def update(store: Store, scope: Scope, id: int, changes: Mapping[str, Any]) -> C
     What is set by hand wins over what events say, whenever they arrive.
 
     Raises:
-        NotFound, Invalid
+        NotFound, Invalid, InvalidEvent
     """
     before = get(store, scope, id)
     sound = {name: _sound(name, value) for name, value in changes.items() if name in _UPDATABLE}
@@ -236,29 +236,22 @@ def update(store: Store, scope: Scope, id: int, changes: Mapping[str, Any]) -> C
 
 
 def _sound(name: str, value: Any) -> Any:
-    try:
-        if name == "is_marked":
-            if value not in (True, False) or not isinstance(value, bool):
-                raise InvalidEvent(name, "must be true or false")
-            return value
-        if name == "metadata":
-            if not isinstance(value, dict):
-                raise InvalidEvent(name, "must be an object")
-            return wire.read_metadata(value)
-        if value is None:
-            if name == "name":
-                raise InvalidEvent(name, "must not be blank")
-            return None
-        text = wire.read_text(value, name).strip()
-        if name == "name" and not text:
-            raise InvalidEvent(name, "must not be blank")
-        return text
-    except InvalidEvent as wrong:
-        raise Invalid.of(wrong.field, wrong.reason) from None
+    if name == "is_marked":
+        if not isinstance(value, bool):
+            raise Invalid.of(name, "must be true or false")
+        return value
+    if name == "metadata":
+        if not isinstance(value, dict):
+            raise Invalid.of(name, "must be an object")
+        return wire.read_metadata(value)
+    text = None if value is None else wire.read_text(value, name).strip()
+    if name == "name" and not text:
+        raise Invalid.of(name, "must not be blank")
+    return text
 
 
 def rename(store: Store, scope: Scope, id: int, name: Any) -> Conversation:
-    """Give a conversation a name of 1 to 255 characters. Raises NotFound, Invalid."""
+    """Give a conversation a name of 1 to 255 characters. Raises NotFound, Invalid, InvalidEvent."""
     return update(store, scope, id, {"name": name})
 
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from agentsight.core import sessions, tenancy
 from agentsight.core.permissions import Needed
 from agentsight.core.ports import Store
-from agentsight.errors import Forbidden, NotFound, Refused
+from agentsight.errors import Forbidden, InvalidEvent, NotFound, Refused
 
 from ..http import at_home, needs, note_session, now_us, require_own_page
 from .addresses import local, query
@@ -161,6 +161,8 @@ def caught(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Reques
             return RedirectResponse(local(there.args[0], "/"), 303)
         except Refused as refused:
             return await run_in_threadpool(error_page, request, refused.status_code, refused.message)
+        except InvalidEvent as wrong:
+            return await run_in_threadpool(error_page, request, wrong.status, str(wrong))
         except Exception:
             log.exception("page failed: %s", request.url.path)
             return await run_in_threadpool(error_page, request, 500, "")
