@@ -12,7 +12,7 @@ import pytest
 
 from agentsight import wire
 from agentsight.core import counting, ingest
-from agentsight.core.model import Agent, Filter
+from agentsight.core.model import Agent, Filter, Span
 from agentsight.core.ports import Storage, Store
 from agentsight.errors import ConfigError, InvalidEvent, NotFound, ServerFailed
 from agentsight.storage import open_storage
@@ -280,3 +280,19 @@ def test_a_locked_database_fails_what_waits_and_works_again_when_it_is_free(tmp_
 def test_an_engine_nobody_has_is_a_setting_to_mend(url: str):
     with pytest.raises(ConfigError, match="storage engine"):
         open_storage(url)
+
+
+def test_a_request_may_bring_any_number_of_turns(storage: Storage):
+    agent_id, turns = new_agent(storage).id, [f"turn {number}" for number in range(70_000)]
+    tool = Span(1, agent_id, 1, "trace", "a", None, turns[-1], "tool", "look up", "ok", 1, None, None, None, "{}")
+
+    def keep(store: Store) -> None:
+        (tool.id,) = store.spans.next_ids(1)
+        store.spans.add([tool])
+
+    storage.write(keep).result()
+    assert [span.span_id for span in storage.read(lambda store: store.spans.waiting(agent_id, ["trace"], turns))] == [
+        "a"
+    ]
+    assert storage.read(lambda store: store.spans.waiting(agent_id, ["trace"], turns[:-1])) == []
+    assert storage.read(lambda store: store.spans.outcomes(agent_id, turns)) == {}

@@ -174,7 +174,7 @@ def test_words_many_say_are_found_as_things_are_now_whatever_became_of_who_said_
 
     def strip(store: Any) -> None:
         id = chance.choice(sorted(said_of))
-        store.keeping.strip_events(agent.id, id, None, far_us, 1_000)
+        store.retention.strip_events(agent.id, id, None, far_us, 1_000)
         said_of[id] = []
 
     two[0].write(speak).result()

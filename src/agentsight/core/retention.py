@@ -97,13 +97,13 @@ def preview(store: Store, organization: Organization, rules: Rules, now_us: int)
     for agent in store.tenants.agents(organization.id):
         content_us, numbers_us = rules.content_us(now_us), rules.numbers_us(now_us)
         if numbers_us is not None:
-            outcome.expired += store.keeping.count_expired(agent.id, numbers_us)
+            outcome.expired += store.retention.count_expired(agent.id, numbers_us)
         if content_us is not None:
-            conversations, outcome_events, files = store.keeping.count_content(agent.id, content_us)
+            conversations, outcome_events, files = store.retention.count_content(agent.id, content_us)
             outcome.stripped += conversations
             outcome.events += outcome_events
             outcome.files += files
-        outcome.purged += store.keeping.count_deleted(agent.id, rules.deleted_us(now_us))
+        outcome.purged += store.retention.count_deleted(agent.id, rules.deleted_us(now_us))
     outcome.stripped = max(0, outcome.stripped - outcome.expired)
     return outcome
 
@@ -164,7 +164,7 @@ class Run:
         while not self.stopped():
 
             def ask(store: Store, after: tuple[int, int] | None = after) -> list[Conversation]:
-                return store.keeping.with_content(agent.id, until_us, after, AT_ONCE)
+                return store.retention.with_content(agent.id, until_us, after, AT_ONCE)
 
             heads = self.storage.read(ask)
             if not heads:
@@ -188,7 +188,7 @@ class Run:
                 waiting.pop(0)
                 done += 1
                 continue
-            gone, reached_us = store.keeping.strip_events(agent.id, head.id, head.stripped_us, until_us, ROWS)
+            gone, reached_us = store.retention.strip_events(agent.id, head.id, head.stripped_us, until_us, ROWS)
             files |= gone.files
             self._counted(gone)
             done += gone.other_events + 1
@@ -202,7 +202,7 @@ class Run:
     # -- everything --------------------------------------------------------------------------------------------------
     def _expire(self, agent: Agent, until_us: int) -> None:
         def step(store: Store) -> tuple[int, set[str]]:
-            heads = store.keeping.expired(agent.id, until_us, AT_ONCE)
+            heads = store.retention.expired(agent.id, until_us, AT_ONCE)
             deltas = Deltas()
             for head in heads:
                 counting.restate(store, head, None, deltas=deltas)
@@ -213,11 +213,11 @@ class Run:
         gone = self._steps(step)
         self.outcome.expired += gone
         bucket = until_us // BUCKET_US
-        self.storage.write(lambda store: store.keeping.forget_sums(agent.id, bucket)).result()
+        self.storage.write(lambda store: store.retention.forget_sums(agent.id, bucket)).result()
 
     def _purge(self, agent: Agent, until_us: int) -> None:
         def step(store: Store) -> tuple[int, set[str]]:
-            ids = store.keeping.deleted(agent.id, until_us, AT_ONCE)
+            ids = store.retention.deleted(agent.id, until_us, AT_ONCE)
             removed = store.keeping.remove(agent.id, ids, traceless=False)
             return self._counted(removed), removed.files
 

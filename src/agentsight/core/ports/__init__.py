@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from .keeping import Keeping, Moving
+from .keeping import Keeping, Moving, Retention
 from .lists import Actions, FeedbackList, Spans, Tickets, Usage
 from .numbers import Deliveries, Older, Rollups
 from .reports import History, Reports, Shares
@@ -58,6 +58,9 @@ class Store(Protocol):
 
     @property
     def keeping(self) -> Keeping: ...
+
+    @property
+    def retention(self) -> Retention: ...
 
     @property
     def moving(self) -> Moving: ...

@@ -21,35 +21,6 @@ class Keeping(Protocol):
     def deleted_page(self, agent_id: int, before: tuple[int, int] | None, limit: int) -> list[Conversation]:
         """Deleted conversations, newest first, below (started_us, id)."""
 
-    def with_content(
-        self, agent_id: int, until_us: int, after: tuple[int, int] | None, limit: int
-    ) -> list[Conversation]:
-        """Live conversations that may hold content from before then, oldest first, above (started_us, id)."""
-
-    def count_content(self, agent_id: int, until_us: int) -> tuple[int, int, int]:
-        """How many conversations those are, how many messages they hold, how many files."""
-
-    def strip_events(
-        self, agent_id: int, conversation: int, from_us: int | None, until_us: int, limit: int
-    ) -> tuple[Removed, int | None]:
-        """Take the content out of a conversation's events of that time, about `limit` of them, of its feedback and files.
-
-        Gives what went, and up to when it is done; None: all of it.
-        """
-
-    def expired(self, agent_id: int, until_us: int, limit: int) -> list[Conversation]:
-        """Live conversations that were over before then, oldest first."""
-
-    def count_expired(self, agent_id: int, until_us: int) -> int: ...
-
-    def deleted(self, agent_id: int, until_us: int, limit: int) -> list[int]:
-        """Conversations people deleted before then."""
-
-    def count_deleted(self, agent_id: int, until_us: int) -> int: ...
-
-    def forget_sums(self, agent_id: int, bucket: int) -> None:
-        """Take what erased conversations had added before that bucket out of the sums, and drop sums that are nothing."""
-
     def unused(self, hashes: Collection[str]) -> set[str]:
         """Those of these files no attachment and no brand names any more."""
 
@@ -84,6 +55,39 @@ class Keeping(Protocol):
 
     def tombstones(self, agent_id: int, digests: Sequence[str]) -> dict[str, int]:
         """Those of these that are laid, and when."""
+
+
+class Retention(Protocol):
+    """What has had its time: content taken out of conversations that stay, and those that go."""
+
+    def with_content(
+        self, agent_id: int, until_us: int, after: tuple[int, int] | None, limit: int
+    ) -> list[Conversation]:
+        """Live conversations that may hold content from before then, oldest first, above (started_us, id)."""
+
+    def count_content(self, agent_id: int, until_us: int) -> tuple[int, int, int]:
+        """How many conversations those are, how many messages they hold, how many files."""
+
+    def strip_events(
+        self, agent_id: int, conversation: int, from_us: int | None, until_us: int, limit: int
+    ) -> tuple[Removed, int | None]:
+        """Take the content out of a conversation's events of that time, about `limit` of them, of its feedback and files.
+
+        Gives what went, and up to when it is done; None: all of it.
+        """
+
+    def expired(self, agent_id: int, until_us: int, limit: int) -> list[Conversation]:
+        """Live conversations that were over before then, oldest first."""
+
+    def count_expired(self, agent_id: int, until_us: int) -> int: ...
+
+    def deleted(self, agent_id: int, until_us: int, limit: int) -> list[int]:
+        """Conversations people deleted before then."""
+
+    def count_deleted(self, agent_id: int, until_us: int) -> int: ...
+
+    def forget_sums(self, agent_id: int, bucket: int) -> None:
+        """Take what erased conversations had added before that bucket out of the sums, and drop sums that are nothing."""
 
 
 class Moving(Protocol):

@@ -7,7 +7,7 @@ are; everything else goes through SQLAlchemy's own execution.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -124,6 +124,13 @@ def load(text: str | None) -> dict[str, Any]:
         return {}
     loaded: dict[str, Any] = orjson.loads(text)
     return loaded
+
+
+def parts(items: Iterable[T]) -> Iterable[list[T]]:
+    """Some at a time: a statement takes only so many parameters."""
+    rest = iter(items)
+    while some := list(islice(rest, 500)):
+        yield some
 
 
 class Driver:

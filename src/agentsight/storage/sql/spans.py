@@ -11,12 +11,11 @@ from sqlalchemy import Select, select
 from agentsight.core.model import Scope, Span
 
 from .lists import Predicates, about_conversation, counted, directed, narrowed, of_conversation, own, paged
-from .rows import Driver
+from .rows import Driver, parts
 from .schema import conversation
 from .schema import trace_span as table
 
 _values_of = attrgetter(*(column.name for column in table.columns))
-_TOGETHER = 500
 
 
 class SqlSpans:
@@ -36,16 +35,17 @@ class SqlSpans:
         )
         return {
             (row.conversation, row.span_id): row.incomplete
-            for some in _parts(turn_ids)
+            for some in parts(sorted(turn_ids))
             for row in self._driver.execute(asked.where(table.c.turn_id.in_(some), table.c.span_id.in_(some)))
         }
 
     def waiting(self, agent_id: int, trace_ids: Collection[str], turn_ids: Collection[str]) -> list[Span]:
-        own = (table.c.agent_id == agent_id, table.c.kind.in_(("tool", "task")), table.c.turn_id.in_(turn_ids))
+        own, turns = (table.c.agent_id == agent_id, table.c.kind.in_(("tool", "task"))), set(turn_ids)
         return [
             Span(*row)
-            for some in _parts(trace_ids)
+            for some in parts(sorted(trace_ids))
             for row in self._driver.execute(select(table).where(*own, table.c.trace_id.in_(some)))
+            if row.turn_id in turns
         ]
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -79,11 +79,6 @@ def _seen(scope: Scope, *columns: Any) -> Select[Any]:
 
 def _named(row: Any) -> tuple[Span, str]:
     return Span(*row[:-1]), row[-1]
-
-
-def _parts(items: Collection[str]) -> list[list[str]]:
-    listed = sorted(items)
-    return [listed[start : start + _TOGETHER] for start in range(0, len(listed), _TOGETHER)]
 
 
 _PREDICATES: Predicates = {

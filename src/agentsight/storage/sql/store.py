@@ -16,6 +16,7 @@ from .moving import SqlMoving
 from .older import SqlOlder
 from .people import SqlPeople
 from .reports import SqlReports
+from .retention import SqlRetention
 from .rollups import SqlRollups
 from .rows import Driver
 from .settings import SqlSettings
@@ -86,6 +87,10 @@ class SqlStore:
     @cached_property
     def keeping(self) -> SqlKeeping:
         return SqlKeeping(self._driver, self.rollups)
+
+    @cached_property
+    def retention(self) -> SqlRetention:
+        return SqlRetention(self._driver, self.rollups)
 
     @cached_property
     def hosts(self) -> SqlHosts:
