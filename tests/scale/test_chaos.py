@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -223,8 +224,12 @@ def chaos(postgresql: Postgresql, folder: Path, seconds: float, every_s: float) 
         until, kills = time.monotonic() + seconds, 0
         while time.monotonic() < until:
             time.sleep(every_s)
-            os.kill(random.choice(children(server.process.pid)), signal.SIGKILL)
-            kills += 1
+            running = soon(
+                lambda: children(server.process.pid), 30
+            )  # a busy machine takes its time to start the next ones
+            with suppress(ProcessLookupError):
+                os.kill(random.choice(running), signal.SIGKILL)
+                kills += 1
         soon(lambda: len(children(server.process.pid)) == 4, 60)
         heard = len(crowd.heard)
         soon(lambda: len(crowd.heard) > heard, 30)  # open pages still hear

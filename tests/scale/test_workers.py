@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from agentsight.storage import open_storage
 from served import Api, Postgresql, Server, environment, message
 
 WORKERS = 4
+T = TypeVar("T")
 
 
 def children(pid: int) -> list[int]:
@@ -32,12 +34,12 @@ def children(pid: int) -> list[int]:
     return [int(one) for one in said.read_text().split()]
 
 
-def soon(what: object, within_s: float = 15) -> None:
-    """Wait until `what` is true. It may fail while it is not."""
+def soon(what: Callable[[], T], within_s: float = 15) -> T:
+    """What `what` gives as soon as that is something."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:
-        if what():  # type: ignore[operator]
-            return
+        if found := what():
+            return found
         time.sleep(0.05)
     raise AssertionError(f"not within {within_s} s")
 
