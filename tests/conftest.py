@@ -47,7 +47,7 @@ ALWAYS_TWICE = ("test_bad_input", "test_files", "test_isolation", "test_numbers"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A run for another engine (`make test-postgresql`) leaves out what names its engine itself: it ran before."""
+    """A run for another engine (`make test-postgresql`) leaves out what names its engine itself, or needs none: it ran before."""
     if ENGINE == "sqlite":
         return
     kept: dict[bool, list[pytest.Item]] = {True: [], False: []}
@@ -62,7 +62,7 @@ def _names_its_engine(item: pytest.Item) -> bool:
     asked = dict(item.callspec.params) if hasattr(item, "callspec") else {}
     shared = asked.pop("server", None)
     twice = item.path.stem in ALWAYS_TWICE and shared is not None
-    marked = item.get_closest_marker("sqlite") is not None
+    marked = any(item.get_closest_marker(name) for name in ("sqlite", "drawn"))
     return marked or twice or "postgresql" in fixtures or bool({"sqlite", "postgresql"} & set(map(str, asked.values())))
 
 

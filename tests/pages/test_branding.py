@@ -59,6 +59,7 @@ def test_a_colour_that_is_none_is_refused(site: Site, web: httpx.Client, colour:
     assert answer.status_code == 400 and "accent" in answer.text
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize(
     "accent",
     ["#ffff00", pytest.param("#000000", marks=pytest.mark.slow), pytest.param("#ffffff", marks=pytest.mark.slow)],

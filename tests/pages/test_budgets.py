@@ -13,6 +13,8 @@ from agentsight.server.ui.assets import asset
 
 from .conftest import Looking, Site
 
+pytestmark = pytest.mark.drawn
+
 KB = 1024
 PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
 SHIFT = """() => new Promise(done => {

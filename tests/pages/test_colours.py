@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from agentsight.server.ui import theme
 from agentsight.server.ui.theme import Brand, contrast
 
+pytestmark = pytest.mark.drawn
+
 colours = st.integers(0, 0xFFFFFF).map(lambda number: f"#{number:06x}")
 HARD = ("#ffffff", "#fefefe", "#000000", "#010101", "#808080", "#7f7f7f", "#ffff00", "#ffd400", "#00ff00", "#0000ff")
 

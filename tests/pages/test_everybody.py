@@ -14,6 +14,8 @@ from agentsight.core.ports import Store
 
 from .conftest import PAGES, Looking, now_us
 
+pytestmark = pytest.mark.drawn
+
 MAIN = ("analytics", "analytics/countries", "conversations", "conversations/5", "reports", "settings/keys", "/login")
 OTHERS = (
     *(path for path in PAGES if path not in MAIN),

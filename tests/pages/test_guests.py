@@ -288,6 +288,7 @@ def test_a_frame_is_tried_on_without_a_script(look: Looking):
     expect(frame.locator(".map")).to_have_count(0)
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_on_what_guests_see(look: Looking, web: httpx.Client, theme: str):

@@ -13,6 +13,8 @@ import pytest
 from agentsight.server.ui.assets import STATIC
 from agentsight.server.ui.icons import icon
 
+pytestmark = pytest.mark.drawn
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -9,6 +9,8 @@ from babel import Locale, localedata, numbers
 
 from agentsight.server.ui.words import Voice
 
+pytestmark = pytest.mark.drawn
+
 SOME = (0, 1, 999, 1_000, 1_234, 9_999.0, 10_000, 123_456, 1_234_567, 10**9, 0.4, 0.5, 1.5, 12_345.5, -0.0, -7, -1_234)
 
 
