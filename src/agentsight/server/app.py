@@ -43,6 +43,7 @@ from . import (
     ledger,
     manual,
     pages,
+    singles,
     spans,
     telemetry,
     tickets,
@@ -97,7 +98,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     app.add_exception_handler(AgentSightError, http.on_refusal)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, http.on_crash)
-    for room in (ingest, spans, archive, feedback, tickets, conversations, files, analytics, auth, keeping, pages):
+    for room in (singles, spans, archive, feedback, tickets, conversations, files, analytics, auth, keeping, pages):
         app.include_router(room.router)
     for path, answer, says in (("/healthz", healthz, "The process is up"), ("/readyz", readyz, "The database answers")):
         app.add_api_route(path, answer, methods=["GET"], tags=["health"], summary=says)
