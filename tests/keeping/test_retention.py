@@ -18,15 +18,17 @@ from agentsight.core import (
     audit,
     conversations,
     counting,
+    erasing,
     ingest,
     metrics,
+    reports,
     retention,
     spans,
     tenancy,
     tickets,
 )
 from agentsight.core.model import Agent, Conversation, Filter, Organization, Principal, Scope, Span
-from agentsight.core.ports import Storage
+from agentsight.core.ports import Storage, Store
 from agentsight.core.retention import Outcome, Rules
 from agentsight.errors import Invalid
 from agentsight.storage import open_storage
@@ -244,7 +246,7 @@ def test_what_erased_people_had_added_goes_with_the_numbers_of_its_time(house: H
     house.talk(1_000, "ancient-aaaa", customer="eve")
     house.talk(10, "new-bbbb", customer="eve")
     before = house.numbers()
-    erasing.erase(house.storage, house.blobs, house.who, house.owner, house.agent, "eve", lambda: NOW_US)
+    erasing.erase(house.storage, house.blobs, house.who, house.owner, house.agent, "evelyn", lambda: NOW_US)
     assert house.numbers() == before == house.numbers(from_events=True)
     house.run(content_days=90, numbers_months=25)
     after = {name: total for name, total, _ in house.numbers()[""]}
@@ -292,6 +294,47 @@ def test_a_very_long_conversation_goes_in_small_steps(house: House, monkeypatch:
     retention.Run(house.storage, house.blobs, owner, NOW_US, lambda: rests.append(1))()
     assert house.found("secret") == []
     assert len(rests) >= 4
+
+
+class Again(Exception):
+    """The engine could not finish a transaction."""
+
+
+class Doubtful:
+    """A storage whose every transaction has to be done again from its start."""
+
+    def __init__(self, storage: Storage):
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def write(self, change: Callable[[Store], Any]) -> Any:
+        def in_vain(store: Store) -> None:
+            change(store)
+            raise Again
+
+        with pytest.raises(Again):
+            self._storage.write(in_vain).result()
+        return self._storage.write(change)
+
+
+def test_what_the_engine_does_again_is_counted_once(build: Callable[[], House]):
+    told = []
+    for house in (plain := build(), doubtful := build()):
+        house.talk(500, "gone-aaaa")
+        house.talk(400, "old-bbbb")
+        house.talk(3, "young-cccc", customer="evelyn")
+        house.write(lambda store, who=house.who: reports.save(store, who, "About evelyn", "", {}, {}, NOW_US))
+    doubtful.storage = Doubtful(doubtful.storage)  # type: ignore[assignment]
+    for house in (plain, doubtful):
+        outcome = house.run(content_days=30, numbers_months=15)
+        gone = erasing.erase(house.storage, house.blobs, house.who, house.owner, house.agent, "evelyn", lambda: NOW_US)[
+            "removed"
+        ]
+        buttons = house.storage.read(lambda store, id=house.agent.id: store.timeline.offered(id, ["choose"]))
+        told.append((outcome, gone, buttons))
+    assert told[0] == told[1] and told[0][0].expired == told[0][0].stripped == 1 and told[0][1]["reports"] == 1
 
 
 def test_a_run_that_is_stopped_leaves_the_rest_for_the_next(house: House):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,26 +67,28 @@ def erase(
     """
     customer_id = named(customer_id)
     began_us = clock()
-    removed, gone, rows = Removed(), {"reports": 0, "shares": 0, "buttons": 0}, 0
+    removed, gone, rows = Removed(), Counter(reports=0, shares=0, buttons=0), 0
     storage.write(lambda store: tombstones.lay(store, agent.id, "customer", [customer_id], began_us)).result()
     while True:
-        part, count = storage.write(lambda store: _some(store, agent, customer_id, clock(), gone)).result()
+        part, quoted, count = storage.write(lambda store: _some(store, agent, customer_id, clock())).result()
         removed.add(part)
+        gone.update(quoted)
         rows += count
         if not part.conversations:
             break
         attachments.let_go(storage, blobs, part.files)
 
-    def finish(store: Store) -> int:
+    def finish(store: Store) -> tuple[Counter[str], int]:
         key = customer_key(customer_id)
         store.keeping.rename_presence(agent.id, key, tombstones.pseudonym(agent.id, key, customer_id))
-        for kind, count in _unquoted(store, organization.id, [customer_id]).items():
-            gone[kind] += count
-        removed.tickets += store.keeping.remove_tickets_quoting(agent.id, customer_id)
-        return store.keeping.orphaned_buttons(agent.id, removed.buttons)
+        quoted = _unquoted(store, organization.id, [customer_id])
+        quoted["buttons"] = store.keeping.orphaned_buttons(agent.id, removed.buttons)
+        return quoted, store.keeping.remove_tickets_quoting(agent.id, customer_id)
 
-    gone["buttons"] += storage.write(finish).result()
-    counts: dict[str, int] = {name: getattr(removed, name) for name in _COUNTED} | gone
+    quoted, tickets = storage.write(finish).result()
+    gone.update(quoted)
+    removed.tickets += tickets
+    counts: dict[str, int] = {name: getattr(removed, name) for name in _COUNTED} | dict(gone)
     counts["files"] = len(removed.files)
     counts |= {name: sum(take_out(customer_id).values()) for name, take_out in (elsewhere or {}).items()}
     scrubbed = storage.scrub()
@@ -95,24 +98,25 @@ def erase(
 _COUNTED = ("conversations", "messages", "other_events", "feedback", "attachments", "spans", "tickets")
 
 
-def _some(store: Store, agent: Agent, customer_id: str, now_us: int, gone: dict[str, int]) -> tuple[Removed, int]:
-    """Take some of the customer's conversations out; gives what went, and how many sums tell of it still."""
+def _some(store: Store, agent: Agent, customer_id: str, now_us: int) -> tuple[Removed, Counter[str], int]:
+    """Take some of the customer's conversations out; gives what went, with what showed or quoted it, and how many sums
+    tell of it still."""
     heads = store.keeping.of_customer(agent.id, customer_id, AT_ONCE)
     if not heads:
-        return Removed(), 0
+        return Removed(), Counter(), 0
     kept = _kept(store, agent.id, heads, customer_id)
     ids = [head.id for head in heads]
     keys = [head.conversation_id for head in heads]
     tombstones.lay(store, agent.id, "conversation", keys, now_us)
-    for share in store.keeping.shares_of(agent.organization_id, ids):
+    shares = store.keeping.shares_of(agent.organization_id, ids)
+    for share in shares:
         store.keeping.remove_share(agent.organization_id, share)
-        gone["shares"] += 1
-    for kind, count in _unquoted(store, agent.organization_id, keys).items():
-        gone[kind] += count
-    return store.keeping.remove(agent.id, ids, traceless=True), kept
+    gone = _unquoted(store, agent.organization_id, keys)
+    gone["shares"] += len(shares)
+    return store.keeping.remove(agent.id, ids, traceless=True), gone, kept
 
 
-def _unquoted(store: Store, organization_id: int, texts: Sequence[str]) -> dict[str, int]:
+def _unquoted(store: Store, organization_id: int, texts: Sequence[str]) -> Counter[str]:
     """Remove the saved reports and shared links that quote one of these."""
     reports, shares = store.keeping.quoting(organization_id, set(texts))
     for report in reports:
@@ -120,7 +124,7 @@ def _unquoted(store: Store, organization_id: int, texts: Sequence[str]) -> dict[
     for share in shares:
         store.keeping.remove_share(organization_id, share)
     views.forget(store, organization_id, texts)
-    return {"reports": len(reports), "shares": len(shares)}
+    return Counter(reports=len(reports), shares=len(shares))
 
 
 def _kept(store: Store, agent_id: int, heads: Sequence[Conversation], customer_id: str) -> int:

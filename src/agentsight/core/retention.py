@@ -133,30 +133,34 @@ class Run:
                 self._strip(agent, content_us)
             self._purge(agent, kept.deleted_us(self.now_us))
             if self.pressed:
-                self.storage.write(partial(self._forget_buttons, agent=agent)).result()
+                forget = partial(_forget_buttons, agent=agent, pressed=self.pressed)
+                self.storage.write(forget).result()
+                self.pressed = set()
         if self.outcome:
             self.storage.write(self._note).result()
         return self.outcome
-
-    def _forget_buttons(self, store: Store, agent: Agent) -> None:
-        store.keeping.orphaned_buttons(agent.id, self.pressed)
-        self.pressed = set()
 
     def _note(self, store: Store) -> None:
         who = Principal(Scope(self.organization.id, ()), "owner", name=NAME)
         audit.note(store, who, "retention.applied", NAME, asdict(self.outcome), now_us=self.now_us)
 
-    def _steps(self, step: Callable[[Store], tuple[int, set[str]]]) -> int:
-        """Do `step`, a transaction each, until it finds nothing; it gives how much it did and which files went."""
+    def _steps(self, step: Callable[[Store], Removed]) -> int:
+        """Do `step`, a transaction each, until no conversation goes with it; gives how many went."""
         done = 0
         while not self.stopped():
-            count, files = self.storage.write(step).result()
-            self.outcome.files += attachments.let_go(self.storage, self.blobs, files)
-            if not count:
+            removed = self.storage.write(step).result()
+            self._count(removed)
+            if not removed.conversations:
                 break
-            done += count
+            done += removed.conversations
             self.rest()
         return done
+
+    def _count(self, removed: Removed) -> None:
+        """After the commit, for until then it may be done again."""
+        self.outcome.files += attachments.let_go(self.storage, self.blobs, removed.files)
+        self.outcome.events += removed.messages + removed.other_events
+        self.pressed |= removed.buttons
 
     # -- what was said -----------------------------------------------------------------------------------------------
     def _strip(self, agent: Agent, until_us: int) -> None:
@@ -170,63 +174,59 @@ class Run:
             if not heads:
                 return
             after = heads[-1].started_us, heads[-1].id
-            waiting = list(heads)
-
-            def step(store: Store, waiting: list[Conversation] = waiting) -> tuple[int, set[str]]:
-                return self._strip_some(store, agent, waiting, until_us)
-
-            self._steps(step)
-
-    def _strip_some(
-        self, store: Store, agent: Agent, waiting: list[Conversation], until_us: int
-    ) -> tuple[int, set[str]]:
-        """Take the content of about ROWS events out; `waiting` loses the conversations that are done."""
-        done, files = 0, set()
-        while waiting and done < ROWS:
-            head = store.conversations.get(Scope(agent.organization_id, (agent.id,)), waiting[0].id)
-            if head is None:  # deleted meanwhile
-                waiting.pop(0)
-                done += 1
-                continue
-            gone, reached_us = store.retention.strip_events(agent.id, head.id, head.stripped_us, until_us, ROWS)
-            files |= gone.files
-            self._counted(gone)
-            done += gone.other_events + 1
-            whole = reached_us is None
-            store.conversations.change([stripped(store, head, until_us) if whole else head.but(stripped_us=reached_us)])
-            if whole:
-                self.outcome.stripped += 1
-                waiting.pop(0)
-        return done, files
+            waiting = [head.id for head in heads]
+            while waiting and not self.stopped():
+                step = partial(_strip_some, agent=agent, waiting=waiting, until_us=until_us)
+                waiting, removed, whole = self.storage.write(step).result()
+                self._count(removed)
+                self.outcome.stripped += whole
+                self.rest()
 
     # -- everything --------------------------------------------------------------------------------------------------
     def _expire(self, agent: Agent, until_us: int) -> None:
-        def step(store: Store) -> tuple[int, set[str]]:
+        def step(store: Store) -> Removed:
             heads = store.retention.expired(agent.id, until_us, AT_ONCE)
             deltas = Deltas()
             for head in heads:
                 counting.restate(store, head, None, deltas=deltas)
             store.rollups.apply(agent.id, deltas)
-            removed = store.keeping.remove(agent.id, [head.id for head in heads], traceless=False)
-            return self._counted(removed), removed.files
+            return store.keeping.remove(agent.id, [head.id for head in heads], traceless=False)
 
-        gone = self._steps(step)
-        self.outcome.expired += gone
+        self.outcome.expired += self._steps(step)
         bucket = until_us // BUCKET_US
         self.storage.write(lambda store: store.retention.forget_sums(agent.id, bucket)).result()
 
     def _purge(self, agent: Agent, until_us: int) -> None:
-        def step(store: Store) -> tuple[int, set[str]]:
+        def step(store: Store) -> Removed:
             ids = store.retention.deleted(agent.id, until_us, AT_ONCE)
-            removed = store.keeping.remove(agent.id, ids, traceless=False)
-            return self._counted(removed), removed.files
+            return store.keeping.remove(agent.id, ids, traceless=False)
 
         self.outcome.purged += self._steps(step)
 
-    def _counted(self, removed: Removed) -> int:
-        self.outcome.events += removed.messages + removed.other_events
-        self.pressed |= removed.buttons
-        return removed.conversations
+
+def _forget_buttons(store: Store, agent: Agent, pressed: set[tuple[str, str, str]]) -> None:
+    store.keeping.orphaned_buttons(agent.id, pressed)
+
+
+def _strip_some(store: Store, agent: Agent, waiting: list[int], until_us: int) -> tuple[list[int], Removed, int]:
+    """Take the content of about ROWS events out; gives the conversations that wait still, what went, how many are done."""
+    left, removed, done, whole = list(waiting), Removed(), 0, 0
+    while left and done < ROWS:
+        head = store.conversations.get(Scope(agent.organization_id, (agent.id,)), left[0])
+        done += 1
+        if head is None:  # deleted meanwhile
+            left.pop(0)
+            continue
+        gone, reached_us = store.retention.strip_events(agent.id, head.id, head.stripped_us, until_us, ROWS)
+        removed.add(gone)
+        done += gone.other_events
+        if reached_us is None:
+            store.conversations.change([stripped(store, head, until_us)])
+            left.pop(0)
+            whole += 1
+        else:
+            store.conversations.change([head.but(stripped_us=reached_us)])
+    return left, removed, whole
 
 
 def stripped(store: Store, head: Conversation, until_us: int) -> Conversation:
