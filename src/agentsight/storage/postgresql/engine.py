@@ -396,13 +396,14 @@ class PostgresqlStorage:
         return said + [f"{count} pages failed their checksum" for (count,) in sums if count]
 
     def scrub(self) -> Mapping[str, Any]:
-        """Write every table anew without what was deleted. What the server keeps of its log for itself, for archives and
-        replicas is its administrator's."""
+        """Write every table anew without what was deleted, and the statistics, which hold what they were made of. What the
+        server keeps of its log for itself, for archives and replicas is its administrator's."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("SET lock_timeout = '60s'")
             try:
                 for table in schema.metadata.tables:
                     connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
+                connection.exec_driver_sql("VACUUM (FULL) pg_statistic")
             finally:
                 connection.invalidate()
         return {"rewritten": True, "log_emptied": False}
