@@ -185,14 +185,14 @@ def test_every_number_opens_what_it_counted_under_filters_that_say_is_not(site: 
 @pytest.mark.parametrize("name", IMPORTED)
 def test_every_number_of_imported_conversations_opens_what_it_counted(site: Site, name: str):
     def bring(store: Store) -> tuple[int, str, str]:
-        now, tally = now_us(), exchange.Tally()
+        now = now_us()
         organization = tenancy.ensure_organization(store, "Travellers", now)
         agent = tenancy.ensure_agent(store, organization, name.partition("_")[0], now)
         lines = [
             exchange.read_line(line, "auto", "production", now, None)
             for line in (DATA / name).read_bytes().splitlines()
         ]
-        exchange.store(store, agent, lines, now, tally)
+        exchange.stored(store, agent, lines, now)
         person = tenancy.add_user(store, organization, f"{agent.slug}@travel.example", "owner", (), now)
         return agent.id, sessions.start(store, person, now), f"/o/{organization.slug}/a/{agent.slug}"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -16,7 +16,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from agentsight.core import exchange, tenancy
 from agentsight.core.exchange import Imported, Tally
-from agentsight.core.ports import Blobs, Storage, Store
+from agentsight.core.model import Agent
+from agentsight.core.ports import Blobs, Store
 from agentsight.errors import InvalidEvent
 from agentsight.storage import open_blobs
 
@@ -26,7 +27,6 @@ from .options import (
     Database,
     OrganizationName,
     Refusal,
-    change,
     make_agent,
     now_us,
     opened,
@@ -45,10 +45,6 @@ class Format(StrEnum):
 class Environment(StrEnum):
     production = "production"
     development = "development"
-
-
-class _Undone(Exception):
-    """Carries nothing: a dry run's transaction ends with it, so that nothing is kept."""
 
 
 def register(app: typer.Typer) -> None:
@@ -82,8 +78,9 @@ def import_(
         with sys.stdin.buffer if str(file) == "-" else open(file, "rb") as lines:
             size = None if str(file) == "-" else file.stat().st_size
             read = _read(lines, size, format.value, environment.value, blobs, tally)
+            whose = partial(_agent, organization=organization, name=agent)
             for some in _in_parts(read):
-                _store(storage, organization, agent, some, tally, dry_run)
+                tally.add(exchange.take_in(storage, whose, some, now_us(), dry=dry_run))
     for problem in tally.problems[:20]:
         say(f"rejected: {problem}")
     if len(tally.problems) > 20:
@@ -122,17 +119,5 @@ def _in_parts(read: Iterator[Imported]) -> Iterator[list[Imported]]:
         yield part
 
 
-def _store(storage: Storage, organization: str, agent: str, part: list[Imported], tally: Tally, dry_run: bool) -> None:
-    counted = Tally()
-
-    def work(store: Store) -> None:
-        nonlocal counted
-        counted = Tally()  # an engine that could not finish begins again
-        _, found = make_agent(store, organization, agent)
-        exchange.store(store, found, part, now_us(), counted)
-        if dry_run:
-            raise _Undone
-
-    with contextlib.suppress(_Undone):
-        change(storage, work)
-    tally.add(counted)
+def _agent(store: Store, organization: str, name: str) -> Agent:
+    return make_agent(store, organization, name)[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from agentsight.wire import Draft, instant
 
 from . import attachments, conversations, ingest, messages
 from .model import NAME_FIELDS, Agent, Event, Feedback, Scope, Transcript
-from .ports import Blobs, Store
+from .ports import Blobs, Storage, Store
 
 FORMAT = "agentsight/1"
 _ON = "message_event_id"
@@ -117,15 +117,40 @@ def _with_bytes(fields: Mapping[str, Any], blobs: Blobs | None) -> dict[str, Any
     return {**{name: value for name, value in fields.items() if name != "data"}, "files": []}
 
 
-def store(store: Store, agent: Agent, imported: Sequence[Imported], now_us: int, tally: Tally) -> None:
-    """Store conversations read from a file, inside a write transaction, and count what came of it."""
+class _Undone(Exception):
+    """Ends the transaction of a dry run, so that nothing is kept; carries what it came to."""
+
+    def __init__(self, tally: Tally):
+        self.tally = tally
+
+
+def take_in(
+    storage: Storage, whose: Callable[[Store], Agent], imported: Sequence[Imported], now_us: int, *, dry: bool = False
+) -> Tally:
+    """What came of storing conversations read from a file, in one transaction; `dry`: what would."""
+
+    def change(store: Store) -> Tally:
+        tally = stored(store, whose(store), imported, now_us)
+        if dry:
+            raise _Undone(tally)
+        return tally
+
+    try:
+        return storage.write(change).result()
+    except _Undone as undone:
+        return undone.tally
+
+
+def stored(store: Store, agent: Agent, imported: Sequence[Imported], now_us: int) -> Tally:
+    """What came of storing them inside a write transaction."""
+    tally = Tally()
     for one in imported:
         known = store.conversations.live(agent.id, [one.conversation_id])
         groups: dict[tuple[bool, str], list[Draft | InvalidEvent]] = {}
         for draft in one.drafts:
             told = draft.fields if isinstance(draft, Draft) and draft.kind == "feedback" else {}
             groups.setdefault((_ON in told, told.get("source", "customer")), []).append(draft)
-        stored = False
+        is_new = False
         for (are_votes, source), drafts in sorted(groups.items()):  # votes come after what they are about
             if are_votes:
                 _place(store, agent, [draft for draft in drafts if isinstance(draft, Draft)])
@@ -134,11 +159,12 @@ def store(store: Store, agent: Agent, imported: Sequence[Imported], now_us: int,
                 if verdict.discarded:
                     tally.reject(one.conversation_id, "was erased here and is not taken back")
                     continue
-                stored = stored or verdict.verdict == "accepted"
+                is_new = is_new or verdict.verdict == "accepted"
                 _count(tally, one.conversation_id, draft, verdict.verdict)
-        tally.conversations += stored and not known
-        if stored and not known and one.state:
+        tally.conversations += is_new and not known
+        if is_new and not known and one.state:
             _restore(store, agent, one)
+    return tally
 
 
 def _place(store: Store, agent: Agent, votes: Sequence[Draft]) -> None:

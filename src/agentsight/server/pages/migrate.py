@@ -5,7 +5,6 @@ The state of a run is a small file beside the uploaded one, so that every worker
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -27,7 +26,7 @@ from agentsight import wire
 from agentsight.core import exchange, foreign
 from agentsight.core.exchange import Imported, Tally
 from agentsight.core.model import Agent
-from agentsight.core.ports import Blobs, Storage, Store
+from agentsight.core.ports import Blobs, Storage
 from agentsight.errors import AgentSightError, Invalid, InvalidEvent, NotFound
 
 from ..hosted import Hosted
@@ -40,10 +39,6 @@ TOGETHER = 50  # conversations of one transaction
 KEPT_S = 24 * 3600  # how long an uploaded file waits to be run
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _log = logging.getLogger("agentsight.pages")
-
-
-class _Undone(Exception):
-    """Ends a dry run's transaction, so that nothing is kept."""
 
 
 @dataclass(slots=True)
@@ -214,7 +209,7 @@ def _work(storage: Storage, folder: Path, run: Run, agent: Agent, blobs: Blobs |
         with path.open("rb") as file:
             run.of = sum(1 for line in file if line.strip())
         for part in _parts(path, run, tally, blobs):
-            _store(storage, agent, part, tally, dry)
+            tally.add(exchange.take_in(storage, lambda store: agent, part, now_us(), dry=dry))
             _told(folder, run, tally)
         run.state = "checked" if dry else "done"
     except (AgentSightError, OSError) as wrong:
@@ -242,21 +237,6 @@ def _parts(path: Path, run: Run, tally: Tally, blobs: Blobs | None) -> Iterator[
                 yield part
                 part = []
     yield part
-
-
-def _store(storage: Storage, agent: Agent, part: list[Imported], tally: Tally, dry: bool) -> None:
-    counted = Tally()
-
-    def change(store: Store) -> None:
-        nonlocal counted
-        counted = Tally()  # an engine that could not finish begins again
-        exchange.store(store, agent, part, now_us(), counted)
-        if dry:
-            raise _Undone
-
-    with contextlib.suppress(_Undone):
-        storage.write(change).result()
-    tally.add(counted)
 
 
 def _told(folder: Path, run: Run, tally: Tally) -> None:
