@@ -148,20 +148,21 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(data: Path):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.timed
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
 def test_two_hundred_thousand_messages_take_no_more_memory_than_few(
     large: tuple[Path, Path], form: str, tmp_path: Path, record: Callable[[str, object], None]
 ):
     few, many = large
-    small, _, _ = _measured(few, form)
+    small, start_s, _ = _measured(few, form)
     peak, first_s, size = _measured(many, form)
     record(
         f"export {form}",
         {"MB over a small export": round(peak - small, 1), "first byte s": round(first_s, 2), "MB": size},
     )
     assert peak - small <= 64
-    assert first_s <= 1.5, "a process starts in that time too"
+    assert first_s <= start_s + 1, "beside what a process takes to start"
 
 
 @pytest.fixture
