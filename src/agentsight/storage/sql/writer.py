@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 WAITING = 2_000  # changes that may wait; beyond that the caller is asked to come back
 TOGETHER = 64  # changes in one commit at most, so that the first of them need not wait for the last for long
+GATHER_S = 0.001  # where several came together the last time, others are on their way
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +65,7 @@ class Writer:
         self._waiting: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()
-        self._closed = False
+        self._closed = self._is_crowded = False
 
     def put(self, work: Callable[[Store], T]) -> Future[T]:
         """What `work` gives, after the commit. Raises ServerFailed: too much waits, or this is over."""
@@ -117,7 +119,13 @@ class Writer:
             first = self._waiting.get(timeout=patience_s)
         except queue.Empty:
             return []
-        return [first] if first is None else [first, *self._also_waiting()]
+        if first is None:
+            return [first]
+        if self._is_crowded:
+            time.sleep(GATHER_S)
+        taken = [first, *self._also_waiting()]
+        self._is_crowded = len(taken) > 1
+        return taken
 
     def _also_waiting(self) -> Iterator[Change | None]:
         for _ in range(TOGETHER - 1):
