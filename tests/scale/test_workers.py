@@ -175,6 +175,17 @@ def test_a_killed_worker_is_replaced_while_the_others_answer(workers: Server):
 
 
 @pytest.mark.slow
+def test_one_killed_again_and_again_before_it_serves_is_missed_for_moments_only(workers: Server):
+    """A machine short of memory does that; who fails by itself is waited for longer and longer."""
+    others = set(children(workers.process.pid)[1:])
+    killed = children(workers.process.pid)[0]
+    for _ in range(6):
+        os.kill(killed, signal.SIGKILL)
+        (killed,) = soon(lambda gone=killed: set(children(workers.process.pid)) - others - {gone}, 6)  # type: ignore[misc]
+    assert len(every_worker(workers, workers.key("missed"))) == WORKERS
+
+
+@pytest.mark.slow
 def test_no_worker_outlives_the_process_that_started_it(url: str, tmp_path: Path):
     server = Server(tmp_path, options=["--workers", "2"], database=url)
     left = children(server.process.pid)

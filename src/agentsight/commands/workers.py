@@ -17,7 +17,9 @@ from .options import Refusal, say
 from .running import DRAIN_S, READY, Listener
 
 PATIENCE_S = 120  # for a worker to say that it serves
-AGAIN_S = (0.0, 0.5, 1, 2, 5, 10, 30)  # before a worker that ended is replaced, the more often it just ended
+AGAIN_S = (0.0, 0.5, 1, 2, 5, 10, 30)  # before a worker that ended is replaced, the more often it failed to start
+KILLED_AGAIN = 2  # so far along these when it was killed
+STEADY_S = 5  # one that served for so long is replaced at once
 
 
 class Worker:
@@ -89,12 +91,19 @@ class Workers:
     def _bury(self, place: int, worker: Worker) -> None:
         if not self._was_ready:
             raise Refusal(f"a worker did not start (status {worker.process.returncode}); it says why above")
-        lived_s = time.monotonic() - worker.born
-        self._failures[place] = 0 if lived_s > 60 else min(self._failures[place] + 1, len(AGAIN_S) - 1)
-        self._due[place] = time.monotonic() + (0 if worker.is_ready and lived_s > 5 else AGAIN_S[self._failures[place]])
+        self._failures[place] = self._failures_after(worker, self._failures[place])
+        self._due[place] = time.monotonic() + AGAIN_S[self._failures[place]]
         say(f"agentsight: worker {worker.process.pid} ended ({worker.process.returncode}); another takes its place")
         self._forget(worker)
         self._workers[place] = None
+
+    @staticmethod
+    def _failures_after(worker: Worker, before: int) -> int:
+        """Only one that ends by itself before it serves is likely to do so again; who was killed, or served, is missed."""
+        if worker.is_ready:
+            return 0 if time.monotonic() - worker.born > STEADY_S else 1
+        was_killed = worker.process.returncode < 0
+        return min(before + 1, KILLED_AGAIN if was_killed else len(AGAIN_S) - 1)
 
     def _forget(self, worker: Worker) -> None:
         if worker.output in self._outputs.get_map():
