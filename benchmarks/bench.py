@@ -8,6 +8,8 @@ made data.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import platform
 import subprocess
@@ -53,7 +55,7 @@ def main() -> None:
         "--only", help="parts, separated by commas", default="ingest,decode,sdk,analytics,workers,servers,citus"
     )
     parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="put the table between a document's <!-- bench --> marks"
+        "--write", type=Path, metavar="FILE", help="put the table in the place of a document's first text block"
     )
     given = parser.parse_args()
     quick = ["--quick"] if given.quick else []
@@ -69,15 +71,29 @@ def main() -> None:
     }
     rows = [row for name in given.only.split(",") for options in parts[name] for row in part(name, *options)]
     rows.sort(key=lambda row: (not row.target, int(row.target[1:] or 0) if row.target else 0))
-    print(
-        f"\nAgentSight {version('agentsight')}, Python {platform.python_version()}, {os.cpu_count()} cores, {_model()}"
-    )
-    print(", ".join(f"{name} {version(name)}" for name in ("uvicorn", "sqlalchemy", "pydantic", "orjson", "psycopg")))
-    print("beside: " + ", ".join(file.read_text().strip() for file in sorted((HERE / "peers").glob("*.txt"))) + "\n")
-    table.show(rows)
-    missed = sum(row.verdict == "MISS" for row in rows)
-    held = sum(row.verdict == "pass" for row in rows)
-    print(f"\n{held} targets hold, {missed} missed, {sum(row.verdict == 'not run' for row in rows)} not run")
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        print(
+            f"AgentSight {version('agentsight')}, Python {platform.python_version()}, {os.cpu_count()} cores, {_model()}"
+        )
+        print(
+            ", ".join(f"{name} {version(name)}" for name in ("uvicorn", "sqlalchemy", "pydantic", "orjson", "psycopg"))
+        )
+        print(
+            "beside: " + ", ".join(file.read_text().strip() for file in sorted((HERE / "peers").glob("*.txt"))) + "\n"
+        )
+        table.show(rows)
+    verdicts = [row.verdict for row in rows]
+    counts = (verdicts.count(verdict) for verdict in ("pass", "MISS", "not run"))
+    print("\n{}\n{} targets hold, {} missed, {} not run".format(told.getvalue(), *counts))
+    if given.write:
+        write(given.write, told.getvalue())
+
+
+def write(document: Path, told: str) -> None:
+    """Put the table where the document's last one stands; the sentence above it is yours to bring up to date."""
+    before, _, rest = document.read_text().partition("```text\n")
+    document.write_text(f"{before}```text\n{told}{rest[rest.index('```') :]}")
 
 
 def _model() -> str:
