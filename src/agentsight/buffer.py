@@ -41,10 +41,14 @@ def event_id(occurred_us: int, seq: int) -> str:
     )
 
 
-def forget_parent() -> None:
-    """Make ids of a forked child its own."""
+def _forget_parent() -> None:
+    """Make ids of a forked child its own, also where its parent only imported us: children track at the same microsecond."""
     global _node
     _node = int.from_bytes(os.urandom(6), "big") & (2**42 - 1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
 
 
 # -- what waits ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from . import lifetime, wire
-from .buffer import ITEM_BYTES, Buffer, Item, Mark, forget_parent
+from .buffer import ITEM_BYTES, Buffer, Item, Mark
 from .config import Config, Settings
 from .enums import LogLevel
 from .errors import InvalidEvent
@@ -260,7 +260,6 @@ class Recorder:
 
     def after_fork(self) -> None:
         """In the child: what the parent tracked is the parent's to send."""
-        forget_parent()
         type(self)._instance_lock = threading.Lock()
         self._buffer.reset()
         self._delivery.after_fork()

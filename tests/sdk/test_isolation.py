@@ -258,6 +258,25 @@ if __name__ == "__main__":
     assert len(recorder.contents()) == 4
 
 
+def test_children_of_a_parent_that_only_imported_it_give_ids_of_their_own(script):
+    """Of what two of them track at the same microsecond, too: the server would take one for the other told twice."""
+    done = script(
+        """
+import os
+from agentsight import buffer, conversation_tracker
+def told():
+    readable, writable = os.pipe()
+    if os.fork() == 0:
+        os.write(writable, buffer.event_id(1, 1).encode())
+        os._exit(0)
+    os.wait()
+    return os.read(readable, 100)
+assert len({told() for _ in range(4)} | {buffer.event_id(1, 1).encode()}) == 5
+"""
+    )
+    assert done.returncode == 0, done.err
+
+
 def test_a_background_task_after_a_sync_endpoint_sends_even_where_the_module_has_a_conversation(tracker, recorder):
     tracker.configure(conversation_id="set-at-import")
     app = FastAPI()
