@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -196,9 +197,12 @@ def test_a_source_that_changed_meanwhile_is_said_and_copied_anew(filled: tuple[P
     there, here = open_storage(into), open_storage(middle)
     until = time.monotonic() + 60
     while time.monotonic() < until and not _is_copied(there, "organization"):
-        time.sleep(0.05)
+        process.send_signal(signal.SIGCONT)  # it goes on in steps too small for all the other tables
+        time.sleep(0.005)
+        process.send_signal(signal.SIGSTOP)
     with here.engine.begin() as connection:  # type: ignore[attr-defined]
         connection.execute(text("UPDATE organization SET name = 'Renamed'"))
+    process.send_signal(signal.SIGCONT)
     said = process.communicate()[1].decode()
     assert process.returncode == 1 and "the source was written to meanwhile (organization" in said, said
     there.close()
