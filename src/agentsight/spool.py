@@ -160,8 +160,12 @@ class Spool:
 
     def _used(self) -> int:
         if self._size is None:
+            self._size = 0
             with os.scandir(self.path) if os.path.isdir(self.path) else _nothing() as entries:
-                self._size = sum(entry.stat().st_size for entry in entries if entry.name.endswith(".aspool"))
+                for entry in entries:
+                    if entry.name.endswith(".aspool"):
+                        with _quietly():  # another process delivered it meanwhile
+                            self._size += entry.stat().st_size
         return self._size
 
     # -- reading -----------------------------------------------------------------------------------------------------

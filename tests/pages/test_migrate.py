@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from agentsight.core import foreign
 from agentsight.errors import ConnectionFailed, Invalid, InvalidEvent
 from agentsight.server.hosted import Hosted
-from agentsight.server.pages.migrate import Run, fetched
+from agentsight.server.pages.migrate import Run, fetched, uploads
 
 from .conftest import Site
 from .test_views import csrf
@@ -97,6 +98,27 @@ def test_a_name_that_points_inside_as_well_is_not_asked(monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
     with pytest.raises(Invalid, match="public internet"):
         Hosted.of("https://sly.example", KEY)
+
+
+def test_the_folder_of_uploads_may_change_while_it_is_looked_through(tmp_path: Path):
+    stopped = threading.Event()
+
+    def run() -> None:
+        while not stopped.is_set():
+            for number in range(50):
+                (tmp_path / "uploads" / f"{number}.new").touch()
+            for number in range(50):
+                (tmp_path / "uploads" / f"{number}.new").unlink(missing_ok=True)
+
+    uploads(tmp_path)
+    running = threading.Thread(target=run)
+    running.start()
+    try:
+        for _ in range(500):
+            uploads(tmp_path)
+    finally:
+        stopped.set()
+        running.join()
 
 
 def test_what_a_hosted_server_lists_is_fetched_and_goes_on_where_it_stopped(tmp_path: Path):

@@ -35,10 +35,10 @@ class FileBlobs:
         sha256 = hashlib.sha256(data).hexdigest()
         path = self._path(sha256)
         try:
-            if path.exists():
+            try:
                 os.utime(path)  # somebody needs it again: no sweep may take it before its row is there
-                return sha256
-            self._write(path, data)
+            except FileNotFoundError:
+                self._write(path, data)
         except OSError as wrong:
             raise ServerFailed(
                 "storage is full" if wrong.errno in _FULL else "files cannot be kept now", retry_after_s=5

@@ -5,6 +5,7 @@ The state of a run is a small file beside the uploaded one, so that every worker
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -246,16 +247,22 @@ def _told(folder: Path, run: Run, tally: Tally) -> None:
 
 # -- its state -------------------------------------------------------------------------------------------------------
 def _folder(visit: Visit) -> Path:
-    folder: Path = visit.request.app.state.settings.data / "uploads"
+    return uploads(visit.request.app.state.settings.data)
+
+
+def uploads(data: Path) -> Path:
+    """Where files wait to be run, without those that waited too long."""
+    folder = data / "uploads"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for old in folder.iterdir():
-        if old.stat().st_mtime * 1e6 < now_us() - KEPT_S * 1e6:
-            old.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # runs that go on put files in place and take them away meanwhile
+            if old.stat().st_mtime * 1e6 < now_us() - KEPT_S * 1e6:
+                old.unlink()
     return folder
 
 
 def _write(folder: Path, run: Run) -> None:
-    fresh = folder / f"{run.token}.new"
+    fresh = folder / f"{run.token}.{secrets.token_hex(4)}.new"  # the page and the run may write at the same moment
     fresh.write_text(json.dumps(asdict(run)), encoding="utf-8")
     fresh.replace(folder / f"{run.token}.json")
 

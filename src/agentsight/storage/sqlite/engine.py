@@ -256,11 +256,12 @@ class SqliteStorage:
         part = whole.with_name(f"{whole.name}.{os.getpid()}.part")  # what is called a copy is one
         self.copy_to(part)
         os.replace(part, whole)
-        for left in folder.glob("before-*.part*"):
-            if left.stat().st_mtime < time.time() - LEFT_S:
-                left.unlink()
-        for old in sorted(folder.glob("before-*.db"), key=lambda path: path.stat().st_mtime)[:-COPIES]:
-            old.unlink()
+        with contextlib.suppress(FileNotFoundError):  # an erasure takes them all away; the next copy tidies the rest
+            for left in folder.glob("before-*.part*"):
+                if left.stat().st_mtime < time.time() - LEFT_S:
+                    left.unlink()
+            for old in sorted(folder.glob("before-*.db"), key=lambda path: path.stat().st_mtime)[:-COPIES]:
+                old.unlink()
 
     def is_empty(self) -> bool:
         """Nobody has put anything in it yet."""
