@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from agentsight.core import foreign
+from agentsight.core import foreign, tenancy
+from agentsight.core.model import ImportRun
 from agentsight.errors import ConnectionFailed, Invalid, InvalidEvent
 from agentsight.server.hosted import Hosted
-from agentsight.server.pages.migrate import Run, fetched, uploads
+from agentsight.server.imports import fetched
+from agentsight.storage import open_storage
+from agentsight.storage.blobs import FileBlobs
+from agentsight.storage.migrate import migrate
+from served import database_of
 
 from .conftest import Site
 from .test_views import csrf
@@ -100,27 +104,6 @@ def test_a_name_that_points_inside_as_well_is_not_asked(monkeypatch: pytest.Monk
         Hosted.of("https://sly.example", KEY)
 
 
-def test_the_folder_of_uploads_may_change_while_it_is_looked_through(tmp_path: Path):
-    stopped = threading.Event()
-
-    def run() -> None:
-        while not stopped.is_set():
-            for number in range(50):
-                (tmp_path / "uploads" / f"{number}.new").touch()
-            for number in range(50):
-                (tmp_path / "uploads" / f"{number}.new").unlink(missing_ok=True)
-
-    uploads(tmp_path)
-    running = threading.Thread(target=run)
-    running.start()
-    try:
-        for _ in range(500):
-            uploads(tmp_path)
-    finally:
-        stopped.set()
-        running.join()
-
-
 def test_what_a_hosted_server_lists_is_fetched_and_goes_on_where_it_stopped(tmp_path: Path):
     row = {
         "id": 318, "conversation_id": "wa-7781", "customer_id": "c-9", "source": "whatsapp", "environment": "production",
@@ -142,10 +125,24 @@ def test_what_a_hosted_server_lists_is_fetched_and_goes_on_where_it_stopped(tmp_
             raise ConnectionFailed("away")
         return {"count": 2, "next": "…" if page == 1 else None, "results": [row]}
 
-    run = Run("0" * 32, 1, 1, "host", "production", "fetching", url="https://x")
-    assert not fetched(tmp_path, run, ask) and run.state == "waiting" and run.problems == ["page 2: away"]
-    assert fetched(tmp_path, run, ask) and asked == [1, 2, 2] and run.state == "checking"
-    lines = [json.loads(line) for line in (tmp_path / f"{run.token}.jsonl").read_text().splitlines()]
+    storage, blobs = open_storage(database_of(tmp_path)), FileBlobs(tmp_path / "files")
+    migrate(storage)
+    owner = storage.write(lambda store: tenancy.ensure_organization(store, "acme", 1)).result()
+    run = ImportRun("0" * 32, owner.id, 1, "host", "production", "fetching", 1, url="https://x")
+    storage.write(lambda store: store.imports.put(run)).result()
+
+    def known() -> ImportRun:
+        found = storage.read(lambda store: store.imports.get(owner.id, run.token))
+        assert found
+        return found
+
+    assert fetched(storage, blobs, run, ask) is None
+    assert (known().state, known().problems, known().lines, known().of) == ("waiting", ("page 2: away",), 1, 2)
+    whole = fetched(storage, blobs, known(), ask)
+    assert whole == known() and asked == [1, 2, 2] and (whole.state, whole.lines, whole.of) == ("checking", 0, 2)
+    assert fetched(storage, blobs, run, ask) is None and known() == whole, "who was taken over from changes nothing"
+    lines = [json.loads(line) for piece in whole.pieces for line in blobs.get(piece).splitlines()[1:]]
+    storage.close()
     assert len(lines) == 2 and [event["kind"] for event in lines[0]["events"]] == [
         "conversation",
         "message",

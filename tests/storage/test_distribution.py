@@ -38,7 +38,7 @@ from .test_filters import crowd
 
 SMALL = {
     "organization", "agent", "api_key", "user_account", "invitation", "sign_in_link", "session", "sign_in_attempt",
-    "host_name", "marker", "report", "share",
+    "host_name", "import_run", "marker", "report", "share",
 }  # fmt: skip
 """Copied to every node, on purpose. A table that grows with events, conversations or acts does not belong here."""
 

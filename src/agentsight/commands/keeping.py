@@ -70,7 +70,7 @@ def erase(
 
 def elsewhere(settings: Settings, storage: Storage, agent: Agent) -> Mapping[str, erasing.Elsewhere]:
     """Where else in the data folder a person may be, by the name their counts get in a certificate."""
-    told = dict(upkeep.elsewhere(settings.data, agent))
+    told = dict(upkeep.elsewhere(storage, open_blobs(settings.files), settings.data, agent))
     if storage.read(lambda store: _chats_as(store, settings, agent)):
         told["chat_rows"] = partial(_forget_in_chat, settings.data)
     return told

@@ -47,7 +47,7 @@ class Tally:
     def reject(self, where: str, reason: str) -> None:
         self.rejected += 1
         if len(self.problems) < 1_000:
-            self.problems.append(f"{where}: {reason}")
+            self.problems.append(wire.storable(f"{where}: {reason}"))
 
 
 def why(wrong: Exception) -> str:

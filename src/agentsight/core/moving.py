@@ -73,6 +73,7 @@ LEFT = frozenset(
     {
         "delivery",  # what was sent to it
         "host_name",  # where people find this installation
+        "import_run",  # files waiting here
         "invitation",
         "marker",
         "past",

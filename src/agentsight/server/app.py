@@ -93,7 +93,7 @@ def create_app(settings: Settings, storage: Storage) -> FastAPI:
     state.tokens, state.mailer = Tokens(settings.secret()), _mailer(settings)
     state.room, state.ledger = bodies.Room(), ledger.Ledger(storage)
     state.schema = latest()
-    state.elsewhere = partial(upkeep.elsewhere, settings.data)
+    state.elsewhere = partial(upkeep.elsewhere, storage, state.blobs, settings.data)
     state.houses = hosts.Houses(storage)
     app.add_exception_handler(AgentSightError, http.on_refusal)
     app.add_exception_handler(HTTPException, on_http_exception)

@@ -19,7 +19,7 @@ from agentsight.core.model import Agent
 from agentsight.core.ports import Blobs, Storage
 from agentsight.errors import AgentSightError
 
-from . import foresight
+from . import foresight, imports
 from .ledger import KEPT_DAYS
 
 FIRST_S, EVERY_S = 300, 6 * 3600
@@ -82,13 +82,17 @@ def once(storage: Storage, blobs: Blobs, stopped: threading.Event) -> None:
             retention.Run(storage, blobs, organization, now_us, partial(stopped.wait, REST_S), stopped.is_set)()
     oldest = now_us // 86_400_000_000 - KEPT_DAYS
     storage.write(lambda store: store.deliveries.forget(oldest)).result()
+    storage.write(lambda store: store.imports.forget(now_us - YOUNG_US)).result()  # their files go as all nobody names
     if not stopped.is_set():
         attachments.sweep(storage, blobs, now_us - YOUNG_US)
 
 
-def elsewhere(data: Path, agent: Agent) -> Mapping[str, Elsewhere]:
-    """Where else below the data folder a person may be, by the name their counts get in a certificate."""
-    return {"local_copies": lambda customer: {"files": copies_gone(data)}}
+def elsewhere(storage: Storage, blobs: Blobs, data: Path, agent: Agent) -> Mapping[str, Elsewhere]:
+    """Where else a person may be, by the name their counts get in a certificate."""
+    return {
+        "local_copies": lambda customer: {"files": copies_gone(data)},
+        "waiting_imports": lambda customer: {"files": imports.drop(storage, blobs, agent)},
+    }
 
 
 def copies_gone(data: Path) -> int:

@@ -1,5 +1,6 @@
 """What AgentSight knows, as plain frozen records. Times are microseconds since 1970, UTC; `id` is ours, `*_id` theirs."""
 
+from .imports import ImportRun
 from .keeping import Removed
 from .lists import Action, Comment, Span, Ticket, UsageGroup
 from .numbers import Delivery
@@ -36,6 +37,7 @@ __all__ = [
     "Feedback",
     "Filter",
     "HostName",
+    "ImportRun",
     "Invitation",
     "Organization",
     "Page",

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from .imports import Imports
 from .keeping import Keeping, Moving, Retention
 from .lists import Actions, FeedbackList, Spans, Tickets, Usage
 from .numbers import Deliveries, Older, Rollups
@@ -43,6 +44,9 @@ class Store(Protocol):
 
     @property
     def reports(self) -> Reports: ...
+
+    @property
+    def imports(self) -> Imports: ...
 
     @property
     def shares(self) -> Shares: ...

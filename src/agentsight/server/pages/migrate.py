@@ -1,66 +1,32 @@
-"""Migrate: a file of history comes in by three steps: choose it, see what would come of it, run it and watch.
-
-The state of a run is a small file beside the uploaded one, so that every worker of a server can show it.
-"""
+"""Migrate: a file of history comes in by three steps: choose it, see what would come of it, run it and watch."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
-import json
-import logging
 import re
 import secrets
-import shutil
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
 
 import orjson
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from agentsight import wire
-from agentsight.core import exchange, foreign
-from agentsight.core.exchange import Imported, Tally
-from agentsight.core.model import Agent
-from agentsight.core.ports import Blobs, Storage
-from agentsight.errors import AgentSightError, Invalid, InvalidEvent, NotFound
+from agentsight.core import foreign
+from agentsight.core.model import Agent, ImportRun
+from agentsight.core.ports import Blobs
+from agentsight.errors import Invalid, InvalidEvent, NotFound
 
+from .. import imports
 from ..hosted import Hosted
-from ..http import now_us
 from ..ui.tables import csv_lines
 from .shell import act, page
 from .visit import Visit
 
-TOGETHER = 50  # conversations of one transaction
-KEPT_S = 24 * 3600  # how long an uploaded file waits to be run
+MOST_BYTES = 64 * 2**20  # of one line
 _TOKEN = re.compile(r"[0-9a-f]{32}")
-_log = logging.getLogger("agentsight.pages")
-
-
-@dataclass(slots=True)
-class Run:
-    """`state` is fetching, waiting, checking, checked, running, done or failed; `lines` those read so far of `of`.
-
-    `url` is that of a hosted server, `page` the next of its pages; waiting: it stopped answering, and may be asked on.
-    """
-
-    token: str
-    organization_id: int
-    agent_id: int
-    name: str
-    environment: str
-    state: str = "checking"
-    lines: int = 0
-    of: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    url: str = ""
-    page: int = 1
 
 
 @page("migrate", "data.import")
@@ -75,20 +41,27 @@ def upload(visit: Visit, form: FormData) -> Response:
     agent, environment = _into(visit, form)
     if not isinstance(file, UploadFile) or not file.size:
         return _refused(visit, visit.voice.say("Choose a file first."))
-    run = Run(secrets.token_hex(16), visit.organization.id, agent.id, (file.filename or "file")[:200], environment)
-    folder = _folder(visit)
-    with (folder / f"{run.token}.jsonl").open("wb") as kept:
-        if run.name.lower().endswith(".csv"):
-            try:
-                for record in foreign.of_table(io.TextIOWrapper(file.file, "utf-8", "replace", newline="")):
-                    kept.write(orjson.dumps(record) + b"\n")
-            except (InvalidEvent, csv.Error) as wrong:
-                return _refused(visit, f"{run.name}: {wrong}")
-        else:
-            shutil.copyfileobj(file.file, kept)
-    _write(folder, run)
-    _begin(visit, run, agent, dry=True)
+    run = _new(visit, agent, (file.filename or "file")[:200], environment)
+    lines: Iterable[bytes] = iter(partial(file.file.readline, MOST_BYTES), b"")
+    if run.name.lower().endswith(".csv"):
+        table = foreign.of_table(io.TextIOWrapper(file.file, "utf-8", "replace", newline=""))
+        lines = (orjson.dumps(record) for record in table)
+    try:
+        imports.upload(visit.storage, _blobs(visit), run, agent, lines)
+    except (InvalidEvent, csv.Error) as wrong:
+        return _refused(visit, f"{run.name}: {wrong}")
     return visit.redirect(visit.link(f"migrate/{run.token}"))
+
+
+def _new(visit: Visit, agent: Agent, name: str, environment: str, url: str = "") -> ImportRun:
+    state = "fetching" if url else "checking"
+    whose = (secrets.token_hex(16), visit.organization.id, agent.id)
+    return ImportRun(*whose, wire.storable(name), environment, state, url=wire.storable(url))
+
+
+def _blobs(visit: Visit) -> Blobs:
+    blobs: Blobs = visit.request.app.state.blobs
+    return blobs
 
 
 def _into(visit: Visit, form: FormData) -> tuple[Agent, str]:
@@ -113,9 +86,8 @@ def pull(visit: Visit, form: FormData) -> Response:
         hosted = Hosted.of(url, str(form.get("key") or ""))
     except Invalid as wrong:
         return _refused(visit, str(wrong))
-    run = Run(secrets.token_hex(16), visit.organization.id, agent.id, hosted.host, environment, "fetching", url=url)
-    _write(_folder(visit), run)
-    _fetch(visit, run, agent, hosted)
+    run = _new(visit, agent, hosted.host, environment, url)
+    imports.fetch(visit.storage, _blobs(visit), run, agent, hosted.page)
     return visit.redirect(visit.link(f"migrate/{run.token}"))
 
 
@@ -125,9 +97,7 @@ def more(visit: Visit, form: FormData) -> Response:
     run = _run(visit)
     if run.state == "waiting":
         hosted = Hosted.of(run.url, str(form.get("key") or ""))
-        run.state, run.problems = "fetching", []
-        _write(_folder(visit), run)
-        _fetch(visit, run, visit.agent_of(run.agent_id), hosted)
+        imports.fetch(visit.storage, _blobs(visit), run, visit.agent_of(run.agent_id), hosted.page)
     return visit.redirect(visit.link(f"migrate/{run.token}"))
 
 
@@ -135,8 +105,9 @@ def more(visit: Visit, form: FormData) -> Response:
 def watch(visit: Visit) -> Response:
     """How far a run is; the page asks again by itself while it goes on."""
     run = _run(visit)
+    run = imports.looked_after(visit.storage, _blobs(visit), run, visit.agent_of(run.agent_id))
     answer = visit.render("migrate.html", page="migrate", title=visit.voice.say("Migrate"), run=run, wrong="")
-    if run.state in ("fetching", "checking", "running"):
+    if run.state in imports.GOING_ON:
         answer.headers["Refresh"] = "1"
     return answer
 
@@ -144,11 +115,7 @@ def watch(visit: Visit) -> Response:
 @act("migrate/{token}/run", "data.import")
 def start(visit: Visit, form: FormData) -> Response:
     run = _run(visit)
-    agent = visit.agent_of(run.agent_id)
-    if run.state == "checked":
-        run.state, run.lines, run.problems = "running", 0, []
-        _write(_folder(visit), run)
-        _begin(visit, run, agent, dry=False)
+    imports.start(visit.storage, _blobs(visit), run, visit.agent_of(run.agent_id))
     return visit.redirect(visit.link(f"migrate/{run.token}"))
 
 
@@ -160,121 +127,10 @@ def problems(visit: Visit) -> Response:
     return Response("".join(csv_lines(["where", "why"], rows)), headers=headers, media_type="text/csv")
 
 
-# -- from elsewhere --------------------------------------------------------------------------------------------------
-def _fetch(visit: Visit, run: Run, agent: Agent, hosted: Hosted) -> None:
-    storage, folder = visit.storage, _folder(visit)
-
-    def work() -> None:
-        if fetched(folder, run, hosted.page):
-            _work(storage, folder, run, agent, None, dry=True)
-
-    threading.Thread(target=work, daemon=True).start()
-
-
-def fetched(folder: Path, run: Run, ask: Callable[[int], dict[str, Any]]) -> bool:
-    """Whether all pages are here now; what is not can be asked for later, from the page that failed."""
-    try:
-        with (folder / f"{run.token}.jsonl").open("ab") as kept:
-            while True:
-                told = ask(run.page)
-                for row in told["results"]:
-                    if isinstance(row, dict):
-                        kept.write(orjson.dumps(foreign.of_hosted(row, run.environment)) + b"\n")
-                        run.lines += 1
-                kept.flush()
-                run.of = max(int(told.get("count") or 0), run.lines)
-                if not told.get("next") or not told["results"]:
-                    break
-                run.page += 1
-                _write(folder, run)
-    except (AgentSightError, OSError) as wrong:
-        run.state, run.problems = "waiting", [f"page {run.page}: {wrong}"]
-        _write(folder, run)
-        return False
-    run.state, run.lines = "checking", 0
-    _write(folder, run)
-    return True
-
-
-# -- the run itself --------------------------------------------------------------------------------------------------
-def _begin(visit: Visit, run: Run, agent: Agent, *, dry: bool) -> None:
-    state, folder = visit.request.app.state, _folder(visit)
-    blobs: Blobs | None = None if dry else state.blobs
-    threading.Thread(target=_work, args=(state.storage, folder, run, agent, blobs, dry), daemon=True).start()
-
-
-def _work(storage: Storage, folder: Path, run: Run, agent: Agent, blobs: Blobs | None, dry: bool) -> None:
-    tally = Tally()
-    path = folder / f"{run.token}.jsonl"
-    try:
-        with path.open("rb") as file:
-            run.of = sum(1 for line in file if line.strip())
-        for part in _parts(path, run, tally, blobs):
-            tally.add(exchange.take_in(storage, lambda store: agent, part, now_us(), dry=dry))
-            _told(folder, run, tally)
-        run.state = "checked" if dry else "done"
-    except (AgentSightError, OSError) as wrong:
-        _log.exception("import %s failed", run.name)
-        run.state = "failed"
-        tally.reject(f"line {run.lines}", exchange.why(wrong))
-    _told(folder, run, tally)
-    if run.state == "done":
-        path.unlink(missing_ok=True)
-
-
-def _parts(path: Path, run: Run, tally: Tally, blobs: Blobs | None) -> Iterator[list[Imported]]:
-    """The file's conversations, some at a time; lines that are none are told in `tally`."""
-    part: list[Imported] = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            run.lines += 1
-            try:
-                part.append(exchange.read_line(line, "auto", run.environment, now_us(), blobs))
-            except InvalidEvent as wrong:
-                tally.reject(f"line {number}", exchange.why(wrong))
-            if len(part) == TOGETHER:
-                yield part
-                part = []
-    yield part
-
-
-def _told(folder: Path, run: Run, tally: Tally) -> None:
-    run.counts, run.problems = tally.counts(), tally.problems
-    _write(folder, run)
-
-
-# -- its state -------------------------------------------------------------------------------------------------------
-def _folder(visit: Visit) -> Path:
-    return uploads(visit.request.app.state.settings.data)
-
-
-def uploads(data: Path) -> Path:
-    """Where files wait to be run, without those that waited too long."""
-    folder = data / "uploads"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for old in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # runs that go on put files in place and take them away meanwhile
-            if old.stat().st_mtime * 1e6 < now_us() - KEPT_S * 1e6:
-                old.unlink()
-    return folder
-
-
-def _write(folder: Path, run: Run) -> None:
-    fresh = folder / f"{run.token}.{secrets.token_hex(4)}.new"  # the page and the run may write at the same moment
-    fresh.write_text(json.dumps(asdict(run)), encoding="utf-8")
-    fresh.replace(folder / f"{run.token}.json")
-
-
-def _run(visit: Visit) -> Run:
+def _run(visit: Visit) -> ImportRun:
     """The run the address names, if it is this organization's. Raises NotFound."""
     token = visit.request.path_params["token"]
-    path = _folder(visit) / f"{token}.json"
-    if not _TOKEN.fullmatch(token) or not path.is_file():
+    found = _TOKEN.fullmatch(token) and visit.read(lambda store: store.imports.get(visit.organization.id, token))
+    if not found or found.agent_id not in {one.id for one in visit.agents}:
         raise NotFound("no such import")
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    run = Run(**told)
-    if run.organization_id != visit.organization.id or run.agent_id not in {one.id for one in visit.agents}:
-        raise NotFound("no such import")
-    return run
+    return found

@@ -11,6 +11,7 @@ from .deliveries import SqlDeliveries
 from .feedback import SqlFeedback
 from .history import SqlHistory
 from .hosts import SqlHosts
+from .imports import SqlImports
 from .keeping import SqlKeeping
 from .moving import SqlMoving
 from .older import SqlOlder
@@ -59,6 +60,10 @@ class SqlStore:
     @cached_property
     def reports(self) -> SqlReports:
         return SqlReports(self._driver)
+
+    @cached_property
+    def imports(self) -> SqlImports:
+        return SqlImports(self._driver)
 
     @cached_property
     def shares(self) -> SqlShares:

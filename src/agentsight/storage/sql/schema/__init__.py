@@ -4,6 +4,7 @@ Migrations beside this package create them; a test holds the two equal.
 """
 
 from .base import Id, marker, metadata
+from .imports import import_run
 from .keeping import kept_presence, kept_rollup, tombstone
 from .lists import action, ticket, ticket_comment, trace_span
 from .numbers import delivery, facet, past, presence, rollup, tally
@@ -39,6 +40,7 @@ __all__ = [
     "facet",
     "feedback",
     "host_name",
+    "import_run",
     "invitation",
     "kept_presence",
     "kept_rollup",
