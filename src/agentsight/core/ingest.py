@@ -124,7 +124,7 @@ class _Part:
 
 def _store(store: Store, agent: Agent, fresh: list[Fresh], heads: Mapping[str, Conversation], source: str) -> None:
     """Write the new drafts, and their row ids into their verdicts."""
-    parts = {draft.conversation_id: _Part([], []) for draft, _ in fresh}
+    parts = {key: _Part([], []) for key in dict.fromkeys([draft.conversation_id for draft, _ in fresh])}
     ids = {key: head.id for key, head in heads.items()}
     if new := [key for key in parts if key not in heads]:
         ids |= zip(new, store.conversations.next_ids(len(new)), strict=True)

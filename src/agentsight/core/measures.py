@@ -192,10 +192,12 @@ class Deltas:
         self, production: bool, facet: Facet, conversation: int, contributions: Iterable[Contribution], sign: int = 1
     ) -> None:
         """Fold contributions of one conversation in; `sign` -1 takes them away."""
-        bucket, cell = -1, {}
+        bucket = first_us = until_us = -1
+        cell: Cell = {}
         for at_us, measure, key, value in contributions:
-            if at_us // BUCKET_US != bucket:
+            if not first_us <= at_us < until_us:
                 bucket = at_us // BUCKET_US
+                first_us, until_us = bucket * BUCKET_US, (bucket + 1) * BUCKET_US
                 cell = self.sums.setdefault((production, bucket, facet, conversation), {})
             if measure == USERS:
                 self.users[production, bucket, facet, customer_key(key)] += sign * value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ T = TypeVar("T")
 
 WAITING = 2_000  # changes that may wait; beyond that the caller is asked to come back
 TOGETHER = 64  # changes in one commit at most, so that the first of them need not wait for the last for long
-GATHER_S = 0.001  # where several came together the last time, others are on their way
+GATHER_S = 0.002  # where several came together the last time, as many are on their way; so long they are waited for
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +64,9 @@ class Writer:
         self._waiting: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()
-        self._closed = self._is_crowded = False
+        self._enough = threading.Event()
+        self._expected = 1  # who waits for the next commit, if it is as many as for the last
+        self._closed = False
 
     def put(self, work: Callable[[Store], T]) -> Future[T]:
         """What `work` gives, after the commit. Raises ServerFailed: too much waits, or this is over."""
@@ -74,6 +75,8 @@ class Writer:
             raise ServerFailed("too much is waiting to be stored; try again", retry_after_s=1)
         done: Future[T] = Future()
         self._waiting.put(Change(work, done))
+        if self._waiting.qsize() >= self._expected:
+            self._enough.set()
         return done
 
     def close(self) -> None:
@@ -121,11 +124,17 @@ class Writer:
             return []
         if first is None:
             return [first]
-        if self._is_crowded:
-            time.sleep(GATHER_S)
+        if self._expected > 1:
+            self._gather()
         taken = [first, *self._also_waiting()]
-        self._is_crowded = len(taken) > 1
+        self._expected = len(taken)
         return taken
+
+    def _gather(self) -> None:
+        self._expected -= 1  # the first is taken already
+        self._enough.clear()
+        if self._waiting.qsize() < self._expected:
+            self._enough.wait(GATHER_S)
 
     def _also_waiting(self) -> Iterator[Change | None]:
         for _ in range(TOGETHER - 1):
