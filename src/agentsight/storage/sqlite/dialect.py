@@ -53,8 +53,10 @@ class SqliteDialect:
         driver.values(f"INSERT INTO {into} ({', '.join(columns)}) VALUES", rows, tail)
 
     def update_many(self, driver: Driver, table: Table, columns: Sequence[str], rows: Rows) -> None:
-        assignments = ", ".join(f"{name} = ?" for name in columns)
-        driver.many(f"UPDATE {table.name} SET {assignments} WHERE id = ? AND agent_id = ?", rows)
+        told = ", ".join(f"new_{name}" for name in (*columns, "id", "agent_id"))
+        assignments = ", ".join(f"{name} = new_{name}" for name in columns)
+        tail = f") UPDATE {table.name} SET {assignments} FROM new WHERE id = new_id AND agent_id = new_agent_id"
+        driver.values(f"WITH new ({told}) AS (VALUES", rows, tail)
 
     def next_ids(self, driver: Driver, table: Table, count: int) -> Sequence[int]:
         """From the first never used; the transaction holds the write lock, so those after it are ours too."""
