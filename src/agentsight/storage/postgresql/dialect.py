@@ -53,6 +53,9 @@ class PostgresqlDialect:
         kind = "text" if values and isinstance(values[0], str) else "bigint"
         return f"{column} = ANY(%s::{kind}[])", (array(values, kind),)
 
+    def rows_at_once(self, driver: Driver, columns: str, rest: str, parameters: Sequence[Any]) -> list[Sequence[Any]]:
+        return list(driver.rows(f"SELECT {columns} {rest}", parameters))
+
     def mark(self) -> str:
         return "%s"
 

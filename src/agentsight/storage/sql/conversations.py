@@ -81,11 +81,8 @@ class SqlConversations:
         wanted = sorted(conversation_ids) if to_change else conversation_ids  # locks are taken in one order by all
         for start in range(0, len(wanted), 500):
             named, parameters = dialect.within("conversation_id", wanted[start : start + 500])
-            sql = (
-                f"SELECT {_COLUMNS} FROM conversation WHERE agent_id = {dialect.mark()} AND deleted_us IS NULL "
-                f"AND {named}{lock}"
-            )
-            for row in self._driver.rows(sql, (agent_id, *parameters)):
+            rest = f"FROM conversation WHERE agent_id = {dialect.mark()} AND deleted_us IS NULL AND {named}{lock}"
+            for row in dialect.rows_at_once(self._driver, _COLUMNS, rest, (agent_id, *parameters)):
                 found[row[2]] = to_conversation(row)
         missing = [key for key in wanted if key not in found] if to_change else []
         if missing and dialect.claim(self._driver, agent_id):

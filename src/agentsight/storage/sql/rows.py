@@ -36,6 +36,9 @@ class Dialect(Protocol):
     def within(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, tuple[Any, ...]]:
         """`column` is one of `values`, however many, and the parameters to go with it."""
 
+    def rows_at_once(self, driver: Driver, columns: str, rest: str, parameters: Sequence[Any]) -> list[Sequence[Any]]:
+        """`SELECT columns rest`, columns of numbers and texts; a driver that takes a step a row takes one for all."""
+
     def mark(self) -> str:
         """The driver's parameter mark."""
 

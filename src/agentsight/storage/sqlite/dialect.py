@@ -37,6 +37,11 @@ class SqliteDialect:
             return self.in_list(column, len(values)), tuple(values)
         return f"{column} IN (SELECT value FROM json_each(?))", (orjson.dumps(list(values)).decode(),)
 
+    def rows_at_once(self, driver: Driver, columns: str, rest: str, parameters: Sequence[Any]) -> list[Sequence[Any]]:
+        sql = f"SELECT json_group_array(json_array({columns})) {rest}"
+        told: list[Sequence[Any]] = orjson.loads(driver.rows(sql, parameters)[0][0])
+        return told
+
     def mark(self) -> str:
         return "?"
 
