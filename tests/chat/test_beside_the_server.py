@@ -58,6 +58,7 @@ def together(tmp_path: Path) -> Iterator[tuple[Backend, Any]]:
         assert not thread.is_alive()
 
 
+@pytest.mark.timed
 def test_a_chat_is_in_the_dashboards_api_within_a_second(together: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     backend, api = together

@@ -96,6 +96,7 @@ def test_every_worker_serves_and_sees_what_another_stored_and_counted(workers: S
     assert counted(every_worker(workers, api.key)[0], "request_seconds_count") > answers > WORKERS
 
 
+@pytest.mark.timed
 def test_a_key_revoked_under_load_ends_on_every_worker_within_a_second_and_the_other_goes_on(workers: Server, url: str):
     ending, going = every_worker(workers, workers.key("two keys")), every_worker(workers, workers.key("two keys"))
     asked: list[tuple[float, int]] = []  # when, and what came of it

@@ -249,9 +249,12 @@ def test_what_is_about_the_installation_is_not_in_a_house(street: Street):
 def test_a_link_to_a_house_is_made_with_its_name_once_somebody_used_it(street: Street):
     with street.at(AURORA) as web:
         assert web.get("/login").status_code == 200
-    time.sleep(0.5)
-    at = "/o/aurora/a/all/share"
+    at, text = "/o/aurora/a/all/share", ""
     with street.at(None, "aurora") as web:
-        csrf = web.get(at).text.split('name="csrf" value="')[1].split('"')[0]
-        text = web.post(at, data={"csrf": csrf, "name": "x", "days": "1", "password": "", "hosts": ""}).text
-    assert f"http://{AURORA}:{street.server.port}/s/" in text
+        for _ in range(40):
+            csrf = web.get(at).text.split('name="csrf" value="')[1].split('"')[0]
+            text = web.post(at, data={"csrf": csrf, "name": "x", "days": "1", "password": "", "hosts": ""}).text
+            if f"http://{AURORA}:{street.server.port}/s/" in text:
+                return
+            time.sleep(0.25)
+    raise AssertionError(text)
