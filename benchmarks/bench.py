@@ -63,7 +63,7 @@ def main() -> None:
     parts: dict[str, list[list[str]]] = {
         "ingest": [quick],
         "decode": [[]],
-        "sdk": [["--events", "3000", "--rounds", "2"] if given.quick else []],
+        "sdk": [["--events", "3000", "--rounds", "4"] if given.quick else []],
         "analytics": [[option for size in sizes for option in ("--messages", str(size))]],
         "workers": [quick],
         "citus": [quick],
