@@ -84,7 +84,7 @@ class Shop:
         return found
 
     def lose(self, address: str, **changes: Any) -> None:
-        """The run, as a process that died a minute ago left it."""
+        """The run, as a process that died long enough ago left it."""
         run = replace(self.run(address), **changes)
         left = replace(run, told_us=run.told_us - imports.QUIET_US)
         self.storage.write(lambda store: store.imports.put(left)).result()

@@ -25,7 +25,7 @@ from .http import now_us
 
 TOGETHER = 50  # conversations of one transaction
 PIECE_BYTES = 4 * 2**20
-QUIET_US = 60 * 1_000_000  # a run that said nothing for so long has lost its process
+QUIET_US = 120 * 1_000_000  # a run that said nothing for so long, twice what a page may take, has lost its process
 GOING_ON = ("fetching", "checking", "running")
 _log = logging.getLogger("agentsight.imports")
 
