@@ -282,3 +282,13 @@ def test_a_range_that_is_no_single_range_gives_the_whole_file(api: Api, said: di
     many = httpx.get(url, headers={"Range": "bytes=" + "0-0," * 2_000})
     assert (many.status_code, many.content) == (200, b"0123456789")
     assert httpx.get(url, headers={"Range": "bytes=50-"}).status_code == 416
+
+
+def test_who_has_the_file_already_is_not_sent_it_again(api: Api, said: dict):
+    as_json(api, ("a.txt", b"0123456789", "text/plain"), message=said["id"])
+    url = listed(api, said["conversation"])[0]["attachments"][0]["file_url"]
+    tag = httpx.get(url).headers["etag"]
+    for told in (tag, f'"other", W/{tag}'):
+        again = httpx.get(url, headers={"If-None-Match": told})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert httpx.get(url, headers={"If-None-Match": '"other"'}).content == b"0123456789"

@@ -47,6 +47,9 @@ async def download(request: Request, token: str, name: str) -> Response:
 
 
 def _answer(request: Request, kept: Attachment) -> Response:
+    tag, caching = f'"{kept.sha256}"', "private, max-age=600"
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers={"ETag": tag, "Cache-Control": caching})
     blobs: Blobs = request.app.state.blobs
     file = blobs.open(kept.sha256)
     size = file.seek(0, os.SEEK_END)
@@ -56,9 +59,9 @@ def _answer(request: Request, kept: Attachment) -> Response:
         "Content-Disposition": _disposition("inline" if shown else "attachment", kept.filename),
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "private, max-age=600",
+        "Cache-Control": caching,
         "Accept-Ranges": "bytes",
-        "ETag": f'"{kept.sha256}"',
+        "ETag": tag,
     }
     wanted = _wanted(request, kept, size)
     if wanted is None:
