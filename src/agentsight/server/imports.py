@@ -37,9 +37,9 @@ class TakenOver(Exception):
 # -- begin, and go on ------------------------------------------------------------------------------------------------
 def upload(storage: Storage, blobs: Blobs, run: ImportRun, agent: Agent, lines: Iterable[bytes]) -> None:
     """Keep a file, and see, in a thread, what would come of it."""
-    pieces = tuple(_pieces(blobs, lines))
-    of = sum(1 for line in _lines(blobs, pieces) if line.strip())
-    _go_on(storage, blobs, _begun(storage, replace(run, state="checking", pieces=pieces, of=of)), agent)
+    kept = list(_pieces(blobs, lines))
+    whole = replace(run, pieces=tuple(piece for piece, _ in kept), of=sum(count for _, count in kept))
+    _go_on(storage, blobs, _begun(storage, whole), agent)
 
 
 def fetch(storage: Storage, blobs: Blobs, run: ImportRun, agent: Agent, ask: Callable[[int], dict[str, Any]]) -> None:
@@ -128,9 +128,13 @@ def fetched(storage: Storage, blobs: Blobs, run: ImportRun, ask: Callable[[int],
         while True:
             told = ask(run.page)
             rows = [row for row in told["results"] if isinstance(row, dict)]
-            pieces = _pieces(blobs, (orjson.dumps(foreign.of_hosted(row, run.environment)) + b"\n" for row in rows))
+            kept = _pieces(blobs, (orjson.dumps(foreign.of_hosted(row, run.environment)) for row in rows))
             have = run.lines + len(rows)
-            here: dict[str, Any] = {"pieces": (*run.pieces, *pieces), "page": run.page + 1, "lines": have}
+            here: dict[str, Any] = {
+                "pieces": (*run.pieces, *(piece for piece, _ in kept)),
+                "page": run.page + 1,
+                "lines": have,
+            }
             if not told.get("next") or not told["results"]:
                 return _told(storage, run, **here | {"state": "checking", "lines": 0, "of": have})
             run = _told(storage, run, **here, of=max(int(told.get("count") or 0), have))
@@ -181,22 +185,26 @@ def _parts(run: ImportRun, tally: Tally, blobs: Blobs, dry: bool) -> Iterator[tu
 
 
 # -- the file --------------------------------------------------------------------------------------------------------
-def _pieces(blobs: Blobs, lines: Iterable[bytes]) -> Iterator[str]:
-    """Put lines away in pieces; gives the SHA-256 of each. No two are the same, so that each may be let go of."""
+def _pieces(blobs: Blobs, lines: Iterable[bytes]) -> Iterator[tuple[str, int]]:
+    """Put lines away in pieces; gives the SHA-256 of each and how many of its lines are not blank.
+
+    No two pieces are the same, so that each may be let go of.
+    """
     piece: list[bytes] = []
     size = 0
     for line in lines:
         piece.append(line if line.endswith(b"\n") else line + b"\n")
         size += len(line)
         if size >= PIECE_BYTES:
-            yield blobs.put(_marked(piece))
+            yield _put(blobs, piece)
             piece, size = [], 0
     if piece:
-        yield blobs.put(_marked(piece))
+        yield _put(blobs, piece)
 
 
-def _marked(piece: list[bytes]) -> bytes:
-    return b"".join([secrets.token_hex(16).encode() + b"\n", *piece])
+def _put(blobs: Blobs, piece: list[bytes]) -> tuple[str, int]:
+    mark = secrets.token_hex(16).encode() + b"\n"
+    return blobs.put(b"".join([mark, *piece])), sum(1 for line in piece if line.strip())
 
 
 def _lines(blobs: Blobs, pieces: Iterable[str]) -> Iterator[bytes]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-import orjson
 from sqlalchemy import delete, insert, select, update
 
 from agentsight.core.model import ImportRun
 
-from .rows import Driver
+from .rows import Driver, dump
 from .schema import import_run as table
 
 
@@ -22,7 +21,7 @@ class SqlImports:
         return _run(body) if body else None
 
     def put(self, run: ImportRun) -> None:
-        values = {"told_us": run.told_us, "body": orjson.dumps(run).decode()}
+        values = {"told_us": run.told_us, "body": dump(run)}
         own = (table.c.organization_id == run.organization_id, table.c.token == run.token)
         if not self._driver.execute(update(table).where(*own).values(**values)).rowcount:
             whose = {"token": run.token, "organization_id": run.organization_id, "agent_id": run.agent_id}
